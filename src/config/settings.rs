@@ -1,0 +1,135 @@
+//! The resolved settings of the process.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use url::Url;
+
+use super::TenantSettings;
+use crate::net::Networks;
+use crate::secret::SecretString;
+
+/// Everything that was asked for, checked.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where browsers and proxies connect.
+    pub listen: SocketAddr,
+    /// Where health and metrics are served besides, for operators only.
+    pub admin_listen: Option<SocketAddr>,
+    /// Scheme, host and port under which browsers reach us; no path.
+    pub public_url: Option<Url>,
+    /// The folder of tenant files.
+    pub tenants_dir: PathBuf,
+    /// The folder of templates that replace the embedded ones.
+    pub templates_dir: Option<PathBuf>,
+    /// The folder of the database and the root secret.
+    pub data_dir: PathBuf,
+    /// Peers whose forwarding headers count.
+    pub trusted_proxies: Networks,
+    /// Peers, besides loopback, that may read `/metrics` and health details on the main listener.
+    pub metrics_allow: Networks,
+    /// Whether `/` names the tenants.
+    pub list_tenants: bool,
+    /// What a bad tenant file does at start.
+    pub on_invalid_tenant: OnInvalidTenant,
+    /// The root secret, if settings give it; else `data/secret.key`.
+    pub secret: Option<SecretString>,
+    /// Where sessions are kept and how many are held in memory.
+    pub sessions: StoreSettings,
+    /// What is logged.
+    pub log: LogSettings,
+    /// Limits and times of the listener.
+    pub server: ServerSettings,
+    /// Certificate and key, if we speak TLS ourselves.
+    pub tls: Option<TlsSettings>,
+    /// Bounds on what `/metrics` tells.
+    pub metrics: MetricsSettings,
+    /// The tenants that are good, in order of their ids.
+    pub tenants: Vec<TenantSettings>,
+}
+
+/// What a bad tenant file does at start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnInvalidTenant {
+    /// Stops it.
+    #[default]
+    Fail,
+    /// Leaves that tenant out.
+    Skip,
+}
+
+/// Where sessions are kept.
+#[derive(Clone, Debug)]
+pub struct StoreSettings {
+    /// SQLite in the data folder; the only store so far.
+    pub store: StoreKind,
+    /// Bytes of memory for sessions read lately.
+    pub cache_bytes: u64,
+}
+
+/// The kinds of session store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StoreKind {
+    /// SQLite in the data folder.
+    #[default]
+    Embedded,
+}
+
+/// What is logged.
+#[derive(Clone, Debug)]
+pub struct LogSettings {
+    /// How a line looks.
+    pub format: LogFormat,
+    /// A filter such as `info` or `lychgate=debug,warn`.
+    pub level: String,
+}
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON otherwise.
+    #[default]
+    Auto,
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+}
+
+/// Limits and times of the listener.
+#[derive(Clone, Debug)]
+pub struct ServerSettings {
+    /// How long a client may take to send a request's head, or to shake hands for TLS.
+    pub header_timeout: Duration,
+    /// How long a request may take in all, its body included.
+    pub request_timeout: Duration,
+    /// How long a connection may do nothing.
+    pub idle_timeout: Duration,
+    /// Open connections at the same time.
+    pub max_connections: usize,
+    /// Bytes of a request's head.
+    pub max_header_bytes: usize,
+    /// Bytes of a request's body on our own routes.
+    pub max_body_bytes: usize,
+    /// How long `/readyz` says no, after SIGTERM, before connections are refused.
+    pub drain_delay: Duration,
+    /// How long requests may then go on.
+    pub drain_timeout: Duration,
+}
+
+/// Files of our own TLS; read anew when they change.
+#[derive(Clone, Debug)]
+pub struct TlsSettings {
+    /// The chain, PEM.
+    pub certificate_file: PathBuf,
+    /// The private key, PEM.
+    pub key_file: PathBuf,
+}
+
+/// Bounds on what `/metrics` tells.
+#[derive(Clone, Debug)]
+pub struct MetricsSettings {
+    /// Tenants beyond this many share the label `_other`.
+    pub tenant_label_limit: usize,
+}

@@ -1,0 +1,21 @@
+//! **lychgate**, a multi-tenant sign-in gateway for Auth0 and any OpenID Connect provider.
+//!
+//! The house, floor by floor; a module imports only from floors below its own (`tests/floor_plan.rs` checks):
+//!
+//! | floor | modules | what they are |
+//! | --- | --- | --- |
+//! | 0 ground | [`clock`], [`secret`], [`tenant_id`], [`net`], [`metrics`], [`pages`] | time, secrets, the validated slug, addresses, every Prometheus series, templates → HTML |
+//! | 1 asked for | [`config`] | settings: raw → resolved and checked, all faults at once |
+//! | 2 skills | [`oidc`], [`session`] | unaware of one another: the protocol; the record and its stores |
+//! | 3 domain | [`tenant`], [`gateway`] | a tenant, found once a request; the one state struct |
+//! | 4 use cases | [`flow`] | the product in domain words, no HTTP types |
+//! | 5 the outside | [`web`], [`server`] | routes, handlers, problems; accept, limit, time out, drain |
+//! | 6 roof | [`cli`] | commands, logs, exit codes |
+//! | annex | [`demo`] | the embedded provider; imports the ground floor and [`server`] only |
+
+pub mod clock;
+pub mod config;
+pub mod metrics;
+pub mod net;
+pub mod secret;
+pub mod tenant_id;
