@@ -18,4 +18,5 @@ pub mod config;
 pub mod metrics;
 pub mod net;
 pub mod secret;
+pub mod session;
 pub mod tenant_id;
