@@ -1,6 +1,6 @@
 //! Sessions: made, found by the cookie's value, ended, swept; with them used sign-in attempts and the users seen.
 //!
-//! The browser keeps a [cookie](cookie), which holds the only key of its [record](record); the [store] keeps the
+//! The browser keeps a `cookie`, which holds the only key of its `record`; the `store` keeps the
 //! record, sealed. In front lies a cache, and on the hot path nothing else: no I/O, no lock that all share. The cache
 //! forgets as it likes; a session decides its own end by the [`Clock`]. What the store does not answer signs nobody
 //! out who is in the cache.
