@@ -17,5 +17,6 @@ pub mod clock;
 pub mod config;
 pub mod metrics;
 pub mod net;
+pub mod pages;
 pub mod secret;
 pub mod tenant_id;
