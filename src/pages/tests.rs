@@ -317,3 +317,9 @@ fn the_pages_can_be_looked_at() {
         fs::write(folder.join(format!("{name}.html")), html.replace("\"/assets/", "\"assets/")).unwrap();
     }
 }
+
+#[test]
+fn no_error_text_is_forgotten() {
+    assert!(ErrorText::ALL.iter().enumerate().all(|(number, text)| *text as usize == number));
+    assert_eq!(ErrorText::ALL.len(), ErrorText::Internal as usize + 1);
+}
