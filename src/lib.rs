@@ -15,9 +15,13 @@
 
 pub mod clock;
 pub mod config;
+pub mod flow;
+pub mod gateway;
 pub mod metrics;
 pub mod net;
 pub mod pages;
 pub mod secret;
 pub mod session;
+pub mod tenant;
 pub mod tenant_id;
+pub mod web;

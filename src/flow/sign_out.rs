@@ -1,0 +1,50 @@
+//! Ending a session: here, the refresh token, and at the provider.
+
+use crate::gateway::Gateway;
+use crate::oidc::SignOutRequest;
+use crate::session::{EndReason, Session, StoreError};
+use crate::tenant::{Place, Tenant};
+
+/// Ends the session, if there is one, and says where the browser goes: to the provider's logout, or straight to where
+/// that would lead back.
+///
+/// # Errors
+/// The store did not end the session; it goes on.
+pub async fn sign_out(gateway: &Gateway, tenant: &Tenant, place: &Place, session: Option<&Session>) -> Result<String, StoreError> {
+    if let Some(session) = session {
+        gateway.sessions.end(session, EndReason::Logout).await?;
+        revoke(tenant, session).await;
+    }
+    let settings = &tenant.settings.sign_out;
+    let landing = settings.post_logout_redirect.as_ref().map_or_else(|| place.url("/logged-out"), ToString::to_string);
+    let at_provider = match settings.at_provider {
+        false => None,
+        true => {
+            let request = SignOutRequest {
+                id_token_hint: session.map(|session| &session.id_token),
+                post_logout_redirect_uri: &landing,
+                federated: settings.federated,
+                state: None,
+                ui_locales: None,
+            };
+            tenant.provider.sign_out_url(&request).await
+        }
+    };
+    let kind = match (session, &at_provider) {
+        (None, _) => "no_session",
+        (Some(_), Some(_)) => "provider",
+        (Some(_), None) => "local",
+    };
+    let metrics = &gateway.metrics;
+    metrics.sign_outs_total.with_label_values(&[metrics.tenant(tenant.id()), kind]).inc();
+    Ok(at_provider.map_or(landing, Into::into))
+}
+
+/// Revokes the refresh token, which at Auth0 ends the whole grant. A failure does not keep anybody signed in here.
+async fn revoke(tenant: &Tenant, session: &Session) {
+    if let Some(token) = &session.refresh_token
+        && let Err(error) = tenant.provider.revoke(token).await
+    {
+        tracing::warn!(%error, code = error.code(), "the refresh token could not be revoked");
+    }
+}

@@ -1,0 +1,305 @@
+//! The one state struct of the process, the same in tests: tenants, sessions, pages, metrics, clock; and which tenant
+//! a request is for.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use url::Url;
+
+use crate::clock::Clock;
+use crate::config::{Settings, TenantSettings};
+use crate::metrics::Metrics;
+use crate::net::{Networks, Visitor};
+use crate::oidc::{ProviderSetupError, Providers};
+use crate::pages::{Pages, PagesError};
+use crate::secret::{RingKey, RingKeyError};
+use crate::session::{OpenError, Sessions};
+use crate::tenant::{Place, Tenant};
+use crate::tenant_id::TenantId;
+
+/// Everything a request may need.
+#[derive(Debug)]
+pub struct Gateway {
+    /// The tenants.
+    pub tenants: Tenants,
+    /// Their discovery documents and keys.
+    pub providers: Arc<Providers>,
+    /// Who is signed in.
+    pub sessions: Arc<Sessions>,
+    /// Templates.
+    pub pages: Pages,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// The time.
+    pub clock: Clock,
+    /// Peers whose forwarding headers count.
+    pub trusted_proxies: Networks,
+    /// Whether `/` names the tenants.
+    pub list_tenants: bool,
+    metrics_allow: Networks,
+}
+
+/// Why the gateway could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    /// The data folder cannot be made.
+    #[error("data folder {path}: cannot be made")]
+    DataFolder {
+        /// The folder.
+        path: String,
+        /// What the system says.
+        #[source]
+        cause: std::io::Error,
+    },
+    /// The root secret cannot be had.
+    #[error("root secret {path}")]
+    Secret {
+        /// The file, or `secret`.
+        path: String,
+        /// What is wrong with it.
+        #[source]
+        cause: RingKeyError,
+    },
+    /// The session database cannot be opened.
+    #[error("sessions")]
+    Sessions(#[from] OpenError),
+    /// A template is wrong.
+    #[error("templates: {0}")]
+    Pages(#[from] PagesError),
+    /// A tenant's provider cannot be set up.
+    #[error("tenant {tenant}")]
+    Provider {
+        /// Whose.
+        tenant: TenantId,
+        /// What is wrong.
+        #[source]
+        cause: ProviderSetupError,
+    },
+}
+
+impl Gateway {
+    /// Opens what `settings` name and makes the tenants; touches no network.
+    ///
+    /// # Errors
+    /// Says which file or tenant cannot be used.
+    pub async fn open(settings: &Settings, clock: Clock) -> Result<Self, GatewayError> {
+        let metrics = Metrics::new(settings.metrics.tenant_label_limit);
+        let pages = Pages::new(settings.templates_dir.as_deref())?;
+        make_private_folder(&settings.data_dir)?;
+        let ring = ring_key(settings)?;
+        let providers = Providers::new(clock.clone(), metrics.clone());
+        let tenants = Tenants::new(settings, &providers, &ring)?;
+        let database = settings.data_dir.join("lychgate.db");
+        let sessions = Sessions::open(&database, ring, &settings.sessions, clock.clone(), metrics.clone()).await?;
+        metrics.tenants.with_label_values(&["active"]).set(tenants.by_id.len() as i64);
+        Ok(Self {
+            tenants,
+            providers,
+            sessions: Arc::new(sessions),
+            pages,
+            metrics,
+            clock,
+            trusted_proxies: settings.trusted_proxies.clone(),
+            list_tenants: settings.list_tenants,
+            metrics_allow: settings.metrics_allow.clone(),
+        })
+    }
+
+    /// Whether this visitor may see what names tenants: metrics and health details.
+    pub fn is_operator(&self, visitor: &Visitor, peer: IpAddr) -> bool {
+        visitor.direct && (Networks::loopback().contains(peer) || self.metrics_allow.contains(peer))
+    }
+}
+
+fn make_private_folder(path: &std::path::Path) -> Result<(), GatewayError> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path).map_err(|cause| GatewayError::DataFolder { path: path.display().to_string(), cause })
+}
+
+/// The root secret: as settings give it, else of the file in the data folder, made at the first start.
+///
+/// # Errors
+/// It cannot be read, or is no key.
+pub fn ring_key(settings: &Settings) -> Result<RingKey, GatewayError> {
+    use crate::secret::ExposeSecret as _;
+    if let Some(secret) = &settings.secret {
+        let key = RingKey::from_text(secret.expose_secret());
+        return key.map_err(|cause| GatewayError::Secret { path: "of the settings".to_owned(), cause });
+    }
+    let path = settings.data_dir.join("secret.key");
+    RingKey::read_or_make(&path).map_err(|cause| GatewayError::Secret { path: path.display().to_string(), cause })
+}
+
+/// All tenants, found by id or by host.
+#[derive(Debug)]
+pub struct Tenants {
+    by_id: BTreeMap<TenantId, Arc<Tenant>>,
+    by_host: HashMap<String, Arc<Tenant>>,
+    shared: SharedOrigin,
+    ports: Vec<u16>,
+}
+
+/// The origin that all tenants share, each below its id.
+#[derive(Debug)]
+enum SharedOrigin {
+    /// `public_url`: its host, its origin.
+    Public { host: String, origin: String },
+    /// Loopback names, since nobody else can connect.
+    Loopback,
+    /// None: every tenant has hosts of its own.
+    None,
+}
+
+/// Where a request goes.
+#[derive(Clone, Debug)]
+pub enum Destination<'a> {
+    /// To a tenant, with what is left of the path.
+    Tenant {
+        /// The tenant.
+        tenant: Arc<Tenant>,
+        /// Where it was found.
+        place: Place,
+        /// The path below [`Place::base`].
+        route: &'a str,
+    },
+    /// To the assets of a tenant's own host, or of the shared origin: the file's name.
+    Asset(&'a str),
+    /// To the shared origin's first page.
+    Landing,
+    /// Nowhere, on a host of ours.
+    Nowhere,
+    /// To a host that is not ours.
+    UnknownHost,
+}
+
+impl Tenants {
+    fn new(settings: &Settings, providers: &Arc<Providers>, ring: &RingKey) -> Result<Self, GatewayError> {
+        let mut tenants =
+            Self { by_id: BTreeMap::new(), by_host: HashMap::new(), shared: SharedOrigin::of(settings), ports: ports(settings) };
+        for settings in &settings.tenants {
+            let tenant = Tenant::new(settings.clone(), providers, ring);
+            let tenant = tenant.map_err(|cause| GatewayError::Provider { tenant: settings.id.clone(), cause })?;
+            let tenant = Arc::new(tenant);
+            for host in &tenant.settings.hosts {
+                tenants.by_host.insert(host.clone(), tenant.clone());
+            }
+            tenants.by_id.insert(tenant.id().clone(), tenant);
+        }
+        Ok(tenants)
+    }
+
+    /// All of them, in order of their ids.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Tenant>> {
+        self.by_id.values()
+    }
+
+    /// The tenant of this id.
+    pub fn get(&self, id: &str) -> Option<&Arc<Tenant>> {
+        self.by_id.get(id)
+    }
+
+    /// Whether a tenant claims this host for itself.
+    pub fn claims_host(&self, host: &str) -> bool {
+        self.by_host.contains_key(split_port(host).0)
+    }
+
+    /// Whether this visitor came to a host of ours by https.
+    pub fn is_https(&self, visitor: &Visitor) -> bool {
+        let (name, port) = split_port(&visitor.host);
+        let origin = match self.by_host.contains_key(name) {
+            true => self.own_origin(visitor, name, port),
+            false => self.shared.origin(visitor, name),
+        };
+        origin.is_some_and(|origin| origin.starts_with("https://"))
+    }
+
+    /// Finds where a request to `path` goes. A host that is not ours never leads to a tenant.
+    pub fn find<'a>(&self, visitor: &Visitor, path: &'a str) -> Destination<'a> {
+        let (name, port) = split_port(&visitor.host);
+        if let Some(tenant) = self.by_host.get(name) {
+            let Some(origin) = self.own_origin(visitor, name, port) else { return Destination::UnknownHost };
+            let place = Place::on_own_host(&tenant.settings, origin);
+            return found(tenant, place, path);
+        }
+        let Some(origin) = self.shared.origin(visitor, name) else { return Destination::UnknownHost };
+        if path == "/" {
+            return Destination::Landing;
+        }
+        if let Some(file) = path.strip_prefix("/assets/") {
+            return Destination::Asset(file);
+        }
+        let id = path.strip_prefix('/').and_then(|path| path.split('/').next()).unwrap_or_default();
+        match self.get(id) {
+            Some(tenant) => found(tenant, Place::shared(&tenant.settings, origin), path),
+            None => Destination::Nowhere,
+        }
+    }
+
+    /// The origin of a tenant's own host: https, but on loopback names. A port that nobody set is not ours.
+    fn own_origin(&self, visitor: &Visitor, name: &str, port: Option<u16>) -> Option<String> {
+        let scheme = if is_loopback_name(name) { visitor.scheme.as_str() } else { "https" };
+        match port {
+            None => Some(format!("{scheme}://{name}")),
+            Some(port) if self.ports.contains(&port) || is_loopback_name(name) => Some(format!("{scheme}://{name}:{port}")),
+            Some(_) => None,
+        }
+    }
+}
+
+fn found<'a>(tenant: &Arc<Tenant>, place: Place, path: &'a str) -> Destination<'a> {
+    let below = |prefix: &str| path.strip_prefix(prefix).filter(|rest| rest.is_empty() || rest.starts_with('/'));
+    if let Some(file) = below(&place.assets).and_then(|rest| rest.strip_prefix('/')) {
+        return Destination::Asset(file);
+    }
+    match below(&place.base) {
+        Some(route) => Destination::Tenant { tenant: tenant.clone(), place, route },
+        None => Destination::Nowhere,
+    }
+}
+
+impl SharedOrigin {
+    fn of(settings: &Settings) -> Self {
+        match &settings.public_url {
+            Some(url) => Self::Public { host: authority(url), origin: url.origin().ascii_serialization() },
+            None if settings.listen.ip().to_canonical().is_loopback() => Self::Loopback,
+            None => Self::None,
+        }
+    }
+
+    fn origin(&self, visitor: &Visitor, name: &str) -> Option<String> {
+        match self {
+            Self::Public { host, origin } => (*host == visitor.host).then(|| origin.clone()),
+            Self::Loopback => {
+                is_loopback_name(name).then(|| format!("{}://{}", visitor.scheme.as_str(), visitor.host))
+            }
+            Self::None => None,
+        }
+    }
+}
+
+/// Host and, where it is not the scheme's own, port.
+fn authority(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+/// The ports that a tenant's own host may be reached at, besides the scheme's own.
+fn ports(settings: &Settings) -> Vec<u16> {
+    settings.public_url.as_ref().and_then(Url::port).into_iter().chain([settings.listen.port()]).collect()
+}
+
+fn split_port(host: &str) -> (&str, Option<u16>) {
+    match host.rsplit_once(':') {
+        Some((name, port)) if !host.ends_with(']') => (name, port.parse().ok()),
+        _ => (host, None),
+    }
+}
+
+fn is_loopback_name(name: &str) -> bool {
+    let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    name == "localhost" || name.ends_with(".localhost") || address.is_ok_and(|address| address.to_canonical().is_loopback())
+}

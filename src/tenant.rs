@@ -1,0 +1,183 @@
+//! A tenant at work: its settings, its provider, its keys, the places where browsers find it, and where a sign-in of
+//! it may end. Everything here is made once and never changes; `gateway` finds the tenant of a request.
+
+use std::sync::Arc;
+
+use url::Url;
+
+use crate::config::{OriginPattern, TenantSettings};
+use crate::oidc::{Provider, ProviderSetupError, Providers};
+use crate::secret::{Key, RingKey};
+use crate::tenant_id::TenantId;
+
+/// The longest address to come back to, in bytes: it travels in a cookie.
+pub const MAX_RETURN_TO: usize = 300;
+
+/// A tenant, ready to sign people in.
+#[derive(Debug)]
+pub struct Tenant {
+    /// What its file says.
+    pub settings: TenantSettings,
+    /// Its OpenID provider.
+    pub provider: Provider,
+    attempt_key: Key,
+}
+
+impl Tenant {
+    /// Makes the tenant of `settings`; touches no network.
+    ///
+    /// # Errors
+    /// Certificates, proxy or private key cannot be used.
+    pub fn new(settings: TenantSettings, providers: &Arc<Providers>, ring: &RingKey) -> Result<Self, ProviderSetupError> {
+        let provider = providers.provider(&settings.id, &settings.provider)?;
+        let attempt_key = ring.derive(&settings.id, "sign-in attempt");
+        Ok(Self { settings, provider, attempt_key })
+    }
+
+    /// Its id.
+    pub const fn id(&self) -> &TenantId {
+        &self.settings.id
+    }
+
+    /// The key of one sign-in attempt: whatever the attempt needs derives from it.
+    pub fn attempt_key(&self, attempt: &str) -> Key {
+        self.attempt_key.derive(attempt.as_bytes(), &[b"attempt"])
+    }
+
+    /// Checks an address that somebody wants to come back to: a path below the tenant's own, or a URL on an origin
+    /// that the tenant allows.
+    ///
+    /// # Errors
+    /// Says what kept it from being one.
+    pub fn return_to(&self, place: &Place, unverified: &str) -> Result<ReturnTo, ReturnToError> {
+        if unverified.len() > MAX_RETURN_TO {
+            return Err(ReturnToError::TooLong);
+        }
+        if unverified.is_empty() || unverified.contains(|c: char| c.is_control() || c.is_whitespace() || c == '\\') {
+            return Err(ReturnToError::Malformed);
+        }
+        let url = match unverified.strip_prefix('/') {
+            Some(rest) if !rest.starts_with('/') => Url::parse(&place.origin).and_then(|origin| origin.join(unverified)),
+            Some(_) => return Err(ReturnToError::Malformed),
+            None => Url::parse(unverified),
+        };
+        let url = url.map_err(|_| ReturnToError::Malformed)?;
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(ReturnToError::Malformed);
+        }
+        if url.origin().ascii_serialization() == place.origin {
+            return self.return_to_own(place, &url);
+        }
+        if self.settings.sign_in.return_to_origins.iter().any(|pattern| matches(pattern, &url)) {
+            return Ok(ReturnTo(url.into()));
+        }
+        Err(ReturnToError::OriginNotAllowed)
+    }
+
+    /// On our own origin: not into another tenant, and not to a route that would act again.
+    fn return_to_own(&self, place: &Place, url: &Url) -> Result<ReturnTo, ReturnToError> {
+        let path = url.path();
+        let below = path.strip_prefix(&place.mount).filter(|rest| rest.is_empty() || rest.starts_with('/'));
+        if below.is_none() {
+            return Err(ReturnToError::OutsideTenant);
+        }
+        let route = path.strip_prefix(&place.base).unwrap_or_default().trim_end_matches('/');
+        if ["/login", "/signup", "/callback", "/logout"].contains(&route) {
+            return Err(ReturnToError::OwnRoute);
+        }
+        Ok(ReturnTo(url[url::Position::BeforePath..].to_owned()))
+    }
+
+    /// Where a sign-in ends if nobody asked otherwise.
+    pub fn default_return_to(&self, place: &Place) -> ReturnTo {
+        match &self.settings.sign_in.login_redirect {
+            Some(path) if path.starts_with('/') => ReturnTo(format!("{}{path}", place.mount)),
+            Some(url) => ReturnTo(url.clone()),
+            None => ReturnTo(place.path("/dashboard")),
+        }
+    }
+}
+
+/// Whether `url` lies on an origin that the pattern names. Subdomains match at a dot only.
+fn matches(pattern: &OriginPattern, url: &Url) -> bool {
+    let Some(host) = url.host_str() else { return false };
+    let same_host = if pattern.subdomains {
+        host.strip_suffix(&pattern.host).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
+    } else {
+        host == pattern.host
+    };
+    url.scheme() == pattern.scheme && url.port_or_known_default() == Some(pattern.port) && same_host
+}
+
+/// Where a browser found the tenant: the origin, and the path before the tenant's routes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Scheme, host and port, such as `https://login.example.com`.
+    pub origin: String,
+    /// The tenant's own corner of the origin: `/acme`, or nothing on the tenant's own hosts.
+    pub mount: String,
+    /// The path before our routes: `mount` and the tenant's prefix.
+    pub base: String,
+    /// The path of our assets.
+    pub assets: String,
+}
+
+impl Place {
+    /// The place of `tenant` on a host of its own.
+    pub fn on_own_host(tenant: &TenantSettings, origin: String) -> Self {
+        let base = tenant.prefix.clone();
+        Self { origin, mount: String::new(), assets: format!("{base}/assets"), base }
+    }
+
+    /// The place of `tenant` on an origin that it shares with the others.
+    pub fn shared(tenant: &TenantSettings, origin: String) -> Self {
+        let mount = format!("/{}", tenant.id);
+        Self { origin, base: format!("{mount}{}", tenant.prefix), mount, assets: "/assets".to_owned() }
+    }
+
+    /// The path of one of our routes, such as `/dashboard`.
+    pub fn path(&self, route: &str) -> String {
+        format!("{}{route}", self.base)
+    }
+
+    /// The absolute URL of one of our routes.
+    pub fn url(&self, route: &str) -> String {
+        format!("{}{}{route}", self.origin, self.base)
+    }
+
+    /// Whether browsers come here by https.
+    pub fn is_https(&self) -> bool {
+        self.origin.starts_with("https://")
+    }
+}
+
+/// An address that the tenant lets a sign-in end at. Only a [`Tenant`] makes one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReturnTo(String);
+
+impl ReturnTo {
+    /// A path on our origin, or an absolute URL.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Why an address is none that a sign-in may end at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReturnToError {
+    /// More than [`MAX_RETURN_TO`] bytes.
+    #[error("is longer than {MAX_RETURN_TO} bytes")]
+    TooLong,
+    /// Neither path nor URL.
+    #[error("is neither a path nor a URL")]
+    Malformed,
+    /// Another tenant's corner, or nobody's.
+    #[error("lies outside the tenant")]
+    OutsideTenant,
+    /// Would start or end a session again.
+    #[error("is a route of the sign-in itself")]
+    OwnRoute,
+    /// Not in `return_to_origins`.
+    #[error("lies on an origin that return_to_origins does not name")]
+    OriginNotAllowed,
+}

@@ -1,0 +1,89 @@
+//! Responses that are no pages, and what every response carries.
+
+use http::header::{self, HeaderName};
+use http::{HeaderValue, StatusCode};
+use serde_json::Value;
+use warp::reply::Response;
+
+use super::request::Request;
+use crate::gateway::Gateway;
+
+/// An empty answer.
+pub(super) fn empty(status: StatusCode) -> Response {
+    let mut response = Response::default();
+    *response.status_mut() = status;
+    response
+}
+
+/// A short text.
+pub(super) fn text(status: StatusCode, text: &'static str) -> Response {
+    with_type(status, "text/plain; charset=utf-8", text.into())
+}
+
+/// A JSON document.
+pub(super) fn json(status: StatusCode, content_type: &'static str, value: &Value) -> Response {
+    with_type(status, content_type, value.to_string().into())
+}
+
+/// A body of this type.
+pub(super) fn with_type(status: StatusCode, content_type: &'static str, body: bytes::Bytes) -> Response {
+    let mut response = Response::new(body.into());
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+/// A redirect: 302, or 303 after a form was posted.
+pub(super) fn redirect(status: StatusCode, location: &str) -> Response {
+    let mut response = empty(status);
+    set(&mut response, header::LOCATION, location);
+    response
+}
+
+/// Sets a header; a value that no header may hold is left out.
+pub(super) fn set(response: &mut Response, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        response.headers_mut().insert(name, value);
+    }
+}
+
+/// Adds cookies.
+pub(super) fn add_cookies(response: &mut Response, cookies: impl IntoIterator<Item = String>) {
+    for cookie in cookies {
+        if let Ok(mut value) = HeaderValue::from_str(&cookie) {
+            value.set_sensitive(true);
+            response.headers_mut().append(header::SET_COOKIE, value);
+        }
+    }
+}
+
+/// One of our own files, whose name holds a hash of what is in it.
+pub(super) fn asset(gateway: &Gateway, request: &Request, file: &str) -> Response {
+    match gateway.pages.asset(file) {
+        Some(asset) if request.is_read() => {
+            let mut response = with_type(StatusCode::OK, asset.content_type, asset.bytes);
+            let for_ever = HeaderValue::from_static("public, max-age=31536000, immutable");
+            response.headers_mut().insert(header::CACHE_CONTROL, for_ever);
+            response
+        }
+        _ => text(StatusCode::NOT_FOUND, "not found\n"),
+    }
+}
+
+/// What every response carries: the request's id, and that nothing of it is kept, guessed or framed.
+pub(super) fn finish(response: &mut Response, request: &Request, gateway: &Gateway) {
+    set(response, HeaderName::from_static("x-request-id"), request.id());
+    let headers = response.headers_mut();
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
+    if request.visitor().is_ok_and(|visitor| gateway.tenants.is_https(visitor)) {
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
+    }
+    let cookies: usize = headers.get_all(header::SET_COOKIE).iter().map(HeaderValue::len).sum();
+    if cookies > 0 {
+        gateway.metrics.set_cookie_size_bytes.observe(cookies as f64);
+    }
+}

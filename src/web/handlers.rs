@@ -1,0 +1,265 @@
+//! A tenant's routes.
+
+use std::sync::Arc;
+
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+use url::form_urlencoded;
+use warp::reply::Response;
+
+use super::cookies::Cookies;
+use super::pages::{self, Home};
+use super::request::Request;
+use super::{Problem, answers};
+use crate::clock::Timestamp;
+use crate::config::ResponseMode;
+use crate::flow::attempt::AttemptId;
+use crate::flow::callback::{self, Callback, CallbackError, Finished};
+use crate::flow::sign_in::{self, SignInRequest};
+use crate::flow::sign_out;
+use crate::gateway::Gateway;
+use crate::oidc::AuthorizationResponse;
+use crate::pages::{Dashboard, Page, SessionEnd, SessionTimes};
+use crate::secret::ExposeSecret as _;
+use crate::session::{ExpiryReason, Session, StoreError};
+use crate::tenant::{Place, Tenant};
+
+/// What a handler works with.
+struct Scope<'a> {
+    gateway: &'a Gateway,
+    request: &'a mut Request,
+    tenant: &'a Tenant,
+    place: &'a Place,
+    cookies: Cookies<'a>,
+}
+
+type Answer = Result<Response, Problem>;
+
+/// Answers a request to a tenant: the label of its route, and the response.
+pub(super) async fn tenant(
+    gateway: &Gateway,
+    request: &mut Request,
+    tenant: &Tenant,
+    place: &Place,
+    route: &str,
+) -> (&'static str, Response) {
+    let method = request.method().clone();
+    let cookies = Cookies::of(tenant, place);
+    let scope = Scope { gateway, request: &mut *request, tenant, place, cookies };
+    let reads = method == Method::GET || method == Method::HEAD;
+    let (label, answer) = match (route.strip_suffix('/').unwrap_or(route), &method) {
+        ("", _) if reads => ("index", index(scope).await),
+        ("/login", &Method::GET) => ("login", login(scope, None).await),
+        ("/signup", &Method::GET) => ("signup", login(scope, Some("signup")).await),
+        ("/callback", &Method::GET | &Method::POST) => ("callback", callback(scope).await),
+        ("/dashboard", _) if reads => ("dashboard", dashboard(scope).await),
+        ("/session", _) if reads => ("session", session(scope).await),
+        ("/logout", &Method::GET | &Method::POST) => ("logout", logout(scope).await),
+        ("/logged-out", _) if reads => ("logged_out", Ok(scope.page(&Page::LoggedOut))),
+        ("/callback", _) => ("callback", Err(Problem::method_not_allowed("GET, POST"))),
+        ("/logout", _) => ("logout", Err(Problem::method_not_allowed("GET, POST"))),
+        ("/login", _) => ("login", Err(Problem::method_not_allowed("GET"))),
+        ("/signup", _) => ("signup", Err(Problem::method_not_allowed("GET"))),
+        ("" | "/dashboard" | "/session" | "/logged-out", _) => ("none", Err(Problem::method_not_allowed("GET, HEAD"))),
+        _ => ("none", Err(Problem::not_found())),
+    };
+    let response = answer.unwrap_or_else(|problem| pages::problem(gateway, request, Some((tenant, place)), problem));
+    (label, response)
+}
+
+impl<'a> Scope<'a> {
+    fn home(&self) -> Home<'a> {
+        (self.tenant, self.place)
+    }
+
+    fn page(&self, page: &Page<'_>) -> Response {
+        pages::page(self.gateway, self.request, self.home(), page)
+    }
+
+    /// The session of this browser at this tenant.
+    async fn session(&self) -> Result<Option<Arc<Session>>, StoreError> {
+        match self.cookies.unverified_session(self.request) {
+            None => Ok(None),
+            Some(unverified) => {
+                self.gateway.sessions.find(self.tenant.id(), &self.tenant.settings.session, unverified).await
+            }
+        }
+    }
+}
+
+/// The first page; whoever is signed in goes on to the dashboard.
+async fn index(scope: Scope<'_>) -> Answer {
+    Ok(match scope.session().await? {
+        Some(_) => answers::redirect(StatusCode::FOUND, &scope.place.path("/dashboard")),
+        None => scope.page(&Page::Index),
+    })
+}
+
+/// Starts a sign-in.
+async fn login(scope: Scope<'_>, screen_hint: Option<&str>) -> Answer {
+    if scope.request.is_prefetch() {
+        return Ok(answers::empty(StatusCode::NO_CONTENT));
+    }
+    let request = sign_in_request(scope.request, screen_hint)?;
+    if request.unverified_return_to.is_some() {
+        refuse_loop(&scope).await?;
+    }
+    let started = sign_in::start(scope.gateway, scope.tenant, scope.place, &request).await?;
+    let mut response = answers::redirect(StatusCode::FOUND, started.location.as_str());
+    let cross_site = scope.tenant.settings.sign_in.response_mode == ResponseMode::FormPost;
+    answers::add_cookies(&mut response, scope.cookies.make_room(scope.request));
+    answers::add_cookies(&mut response, [scope.cookies.attempt(&started.id, &started.sealed, cross_site)]);
+    Ok(response)
+}
+
+fn sign_in_request(request: &Request, screen_hint: Option<&str>) -> Result<SignInRequest, Problem> {
+    let mut wanted = SignInRequest::default();
+    let mut target_link_uri = None;
+    for (name, value) in request.query_pairs() {
+        let once = match name.as_str() {
+            "return_to" => &mut wanted.unverified_return_to,
+            "target_link_uri" => &mut target_link_uri,
+            "iss" => &mut wanted.unverified_iss,
+            "screen_hint" if screen_hint.is_some() => continue,
+            _ => {
+                wanted.unverified_params.push((name, value));
+                continue;
+            }
+        };
+        if once.replace(value).is_some() {
+            return Err(Problem::new("bad_parameter").detailed(format!("{name} stands twice")));
+        }
+    }
+    wanted.unverified_return_to = wanted.unverified_return_to.or(target_link_uri);
+    wanted.unverified_params.extend(screen_hint.map(|hint| ("screen_hint".to_owned(), hint.to_owned())));
+    Ok(wanted)
+}
+
+/// Somebody who has just signed in and comes back without a session would be sent round for ever.
+async fn refuse_loop(scope: &Scope<'_>) -> Result<(), Problem> {
+    match scope.cookies.has_marker(scope.request) && scope.session().await?.is_none() {
+        true => Err(Problem::new("cookie_not_returned")),
+        false => Ok(()),
+    }
+}
+
+/// Finishes a sign-in.
+async fn callback(scope: Scope<'_>) -> Answer {
+    let raw = match *scope.request.method() {
+        Method::POST => scope.request.form().await?,
+        _ => scope.request.query().to_owned(),
+    };
+    if let Some(code) = stale_code(scope.request) {
+        return stale(&scope, Problem::new(code)).await;
+    }
+    let response = AuthorizationResponse::parse(&raw);
+    let id = response.as_ref().ok().and_then(|response| AttemptId::parse(&response.unverified_state));
+    let callback = Callback {
+        response,
+        unverified_attempt: id.as_ref().and_then(|id| scope.cookies.unverified_attempt(scope.request, id)),
+        // A store that is down shows itself when the attempt is used.
+        previous: scope.session().await.unwrap_or_default(),
+        user_agent: scope.request.user_agent(),
+    };
+    let has_attempt = callback.unverified_attempt.is_some();
+    let finished = callback::finish(scope.gateway, scope.tenant, scope.place, callback).await;
+    let keeps_attempt = matches!(&finished, Err(CallbackError::CookieMissing | CallbackError::CookieForeign | CallbackError::Store(_)));
+    let used_up = id.filter(|_| has_attempt && !keeps_attempt).map(|id| scope.cookies.remove_attempt(&id));
+    let mut response = match finished {
+        Ok(Finished::SignedIn { cookie, return_to }) => {
+            let mut response = answers::redirect(StatusCode::SEE_OTHER, &return_to);
+            answers::add_cookies(&mut response, [scope.cookies.session(cookie.expose_secret()), scope.cookies.marker()]);
+            response
+        }
+        Ok(Finished::Guest { return_to }) => answers::redirect(StatusCode::SEE_OTHER, &return_to),
+        Err(error) if error.is_stale() => stale(&scope, error.into()).await?,
+        Err(error) => pages::problem(scope.gateway, scope.request, Some(scope.home()), error.into()),
+    };
+    answers::add_cookies(&mut response, used_up);
+    Ok(response)
+}
+
+/// The codes that a POST hands on to a GET, which alone sees the session's cookie.
+const STALE_CODES: [&str; 5] = ["cookie_missing", "state_foreign", "sign_in_expired", "sign_in_used", "state_missing"];
+
+fn stale_code(request: &Request) -> Option<&'static str> {
+    if request.method() != Method::GET {
+        return None;
+    }
+    let code = request.query().strip_prefix("stale=")?;
+    STALE_CODES.into_iter().find(|known| *known == code)
+}
+
+/// A callback of the past: whoever is signed in goes to the dashboard, everybody else reads what is wrong.
+async fn stale(scope: &Scope<'_>, problem: Problem) -> Answer {
+    if scope.request.method() == Method::POST {
+        let again = format!("{}?stale={}", scope.place.path("/callback"), problem.code);
+        return Ok(answers::redirect(StatusCode::SEE_OTHER, &again));
+    }
+    match scope.session().await? {
+        Some(_) => Ok(answers::redirect(StatusCode::SEE_OTHER, &scope.place.path("/dashboard"))),
+        None => Err(problem),
+    }
+}
+
+/// Who is signed in.
+async fn dashboard(scope: Scope<'_>) -> Answer {
+    let Some(session) = scope.session().await? else {
+        if scope.request.is_script() {
+            return Err(Problem::new("not_signed_in"));
+        }
+        refuse_loop(&scope).await?;
+        let back = scope.place.path("/dashboard");
+        let query = form_urlencoded::Serializer::new(String::new()).append_pair("return_to", &back).finish();
+        return Ok(answers::redirect(StatusCode::FOUND, &format!("{}?{query}", scope.place.path("/login"))));
+    };
+    let text = |name: &str| session.claims.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+    let page = Page::Dashboard(Dashboard {
+        name: text("name").or_else(|| text("nickname")).or_else(|| text("email")).unwrap_or(&session.sub),
+        email: text("email"),
+        picture: text("picture").filter(|picture| picture.starts_with("https://")),
+        claims: &session.claims,
+        session: times(&session, scope.tenant),
+    });
+    Ok(scope.page(&page))
+}
+
+fn times(session: &Session, tenant: &Tenant) -> SessionTimes {
+    let idle_end = session.idle_expires_at(&tenant.settings.session);
+    let ends = match session.expires_because {
+        _ if idle_end < session.expires_at => SessionEnd::Idle,
+        ExpiryReason::AbsoluteLimit => SessionEnd::Absolute,
+        ExpiryReason::SessionExpiry => SessionEnd::Provider,
+    };
+    SessionTimes { created: session.created_at, idle_end, absolute_end: session.expires_at, ends }
+}
+
+/// The same for scripts.
+async fn session(scope: Scope<'_>) -> Answer {
+    let session = scope.session().await?.ok_or(Problem::new("not_signed_in"))?;
+    let time = |time: Timestamp| time.to_string();
+    let document = json!({
+        "tenant": scope.tenant.id().as_str(),
+        "user": session.claims,
+        "issued_at": time(session.created_at),
+        "expires_at": time(session.expires_at),
+        "idle_expires_at": time(session.idle_expires_at(&scope.tenant.settings.session)),
+    });
+    Ok(answers::json(StatusCode::OK, "application/json", &document))
+}
+
+/// Ends the session. A request that another site caused is confirmed first.
+async fn logout(scope: Scope<'_>) -> Answer {
+    if scope.request.is_prefetch() {
+        return Ok(answers::empty(StatusCode::NO_CONTENT));
+    }
+    if scope.request.is_cross_site(&scope.place.origin) {
+        return Ok(scope.page(&Page::ConfirmLogout));
+    }
+    let session = scope.session().await?;
+    let location = sign_out::sign_out(scope.gateway, scope.tenant, scope.place, session.as_deref()).await?;
+    let status = if scope.request.method() == Method::POST { StatusCode::SEE_OTHER } else { StatusCode::FOUND };
+    let mut response = answers::redirect(status, &location);
+    answers::add_cookies(&mut response, scope.cookies.remove_all(scope.request));
+    Ok(response)
+}

@@ -1,0 +1,146 @@
+//! From requests to use cases and back: the URL map, cookies, headers, pages and problems. With `server` the only home
+//! of warp.
+//!
+//! warp matches nothing here but "any request": which tenant and route a request is for depends on its host and on
+//! tenants' prefixes, so [`routes`] copies the request's parts and [`answer`] decides in one `match`. No filter of ours
+//! rejects, so no request can fall through to another route.
+
+mod answers;
+mod cookies;
+mod handlers;
+mod ops;
+mod pages;
+mod problem;
+mod request;
+
+use std::sync::Arc;
+
+use tracing::Instrument as _;
+use warp::Filter as _;
+use warp::reply::Response;
+
+pub use self::problem::Problem;
+use self::request::Request;
+use crate::gateway::{Destination, Gateway};
+use crate::server::{Route, Shutdown};
+
+/// What the process says of itself to probes.
+#[derive(Clone, Debug)]
+pub struct Health {
+    /// Whether the process is about to end.
+    pub shutdown: Shutdown,
+}
+
+/// Everything that the main listener answers.
+pub fn routes(gateway: Arc<Gateway>, shutdown: Shutdown) -> Route {
+    let health = Health { shutdown };
+    request::filter(gateway.trusted_proxies.clone())
+        .then(move |request: Request| {
+            let (gateway, health) = (gateway.clone(), health.clone());
+            async move { observed(&gateway, &health, request).await }
+        })
+        .boxed()
+}
+
+/// What the listener for operators answers: health with details, metrics.
+pub fn admin_routes(gateway: Arc<Gateway>, shutdown: Shutdown) -> Route {
+    let health = Health { shutdown };
+    request::filter(gateway.trusted_proxies.clone())
+        .then(move |request: Request| {
+            let (gateway, health) = (gateway.clone(), health.clone());
+            async move { ops::answer(&gateway, &health, request.path(), request.wants_details(), true).await }
+        })
+        .boxed()
+}
+
+/// Answers inside a span of the request, and counts.
+async fn observed(gateway: &Gateway, health: &Health, mut request: Request) -> Response {
+    let started = tokio::time::Instant::now();
+    let in_flight = InFlight::new(gateway);
+    let span = tracing::info_span!(
+        "request",
+        request_id = %request.id(),
+        method = request.method_label(),
+        tenant = tracing::field::Empty,
+        route = tracing::field::Empty,
+    );
+    let answered = answer(gateway, health, &mut request).instrument(span.clone()).await;
+    span.record("route", answered.route);
+    let mut response = answered.response;
+    answers::finish(&mut response, &request, gateway);
+    let status = response.status();
+    let tenant = answered.tenant.as_ref().map_or(crate::metrics::NO_TENANT, |tenant| gateway.metrics.tenant(tenant));
+    let labels = [tenant, answered.route, request.method_label(), status.as_str()];
+    gateway.metrics.http_requests_total.with_label_values(&labels).inc();
+    let took = started.elapsed();
+    gateway.metrics.http_request_duration_seconds.with_label_values(&[answered.route]).observe(took.as_secs_f64());
+    let _entered = span.enter();
+    let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    match answered.route {
+        "livez" | "readyz" | "startupz" | "metrics" | "assets" => tracing::debug!(status = status.as_u16(), duration_ms, "answered"),
+        _ => tracing::info!(status = status.as_u16(), duration_ms, client = %request.client(), "answered"),
+    }
+    drop(in_flight);
+    response
+}
+
+struct InFlight<'a>(&'a Gateway);
+
+impl<'a> InFlight<'a> {
+    fn new(gateway: &'a Gateway) -> Self {
+        gateway.metrics.http_requests_in_flight.inc();
+        Self(gateway)
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.metrics.http_requests_in_flight.dec();
+    }
+}
+
+/// A response and the labels it is counted under.
+struct Answered {
+    response: Response,
+    route: &'static str,
+    tenant: Option<crate::tenant_id::TenantId>,
+}
+
+impl Answered {
+    const fn nobodys(route: &'static str, response: Response) -> Self {
+        Self { response, route, tenant: None }
+    }
+}
+
+/// The URL map.
+async fn answer(gateway: &Gateway, health: &Health, request: &mut Request) -> Answered {
+    let visitor = match request.visitor() {
+        Ok(visitor) => visitor.clone(),
+        Err(problem) => {
+            gateway.metrics.http_rejected_requests_total.with_label_values(&[problem.code]).inc();
+            return Answered::nobodys("none", pages::problem(gateway, request, None, problem));
+        }
+    };
+    let path = request.path().to_owned();
+    if let Some(route) = ops::route(&path).filter(|_| !gateway.tenants.claims_host(&visitor.host)) {
+        let details = gateway.is_operator(&visitor, request.peer());
+        return Answered::nobodys(route, ops::answer(gateway, health, &path, request.wants_details(), details).await);
+    }
+    match gateway.tenants.find(&visitor, &path) {
+        Destination::Tenant { tenant, place, route } => {
+            tracing::Span::current().record("tenant", tenant.id().as_str());
+            let (route, response) = handlers::tenant(gateway, request, &tenant, &place, route).await;
+            Answered { response, route, tenant: Some(tenant.id().clone()) }
+        }
+        Destination::Asset(file) => Answered::nobodys("assets", answers::asset(gateway, request, file)),
+        Destination::Landing if request.is_read() => Answered::nobodys("landing", pages::landing(gateway, request)),
+        Destination::Landing => {
+            Answered::nobodys("landing", pages::problem(gateway, request, None, Problem::method_not_allowed("GET, HEAD")))
+        }
+        Destination::Nowhere => Answered::nobodys("none", pages::problem(gateway, request, None, Problem::not_found())),
+        Destination::UnknownHost => {
+            gateway.metrics.http_rejected_requests_total.with_label_values(&["misdirected"]).inc();
+            Answered::nobodys("none", pages::problem(gateway, request, None, Problem::new("misdirected")))
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! What probes and Prometheus ask: are we alive, are we ready, how are we.
+
+use http::StatusCode;
+use serde_json::json;
+use warp::reply::Response;
+
+use super::{Health, answers};
+use crate::gateway::Gateway;
+use crate::metrics;
+
+/// The route's label, if the path is one of ours.
+pub(super) fn route(path: &str) -> Option<&'static str> {
+    match path {
+        "/livez" => Some("livez"),
+        "/startupz" => Some("startupz"),
+        "/readyz" => Some("readyz"),
+        "/metrics" => Some("metrics"),
+        _ => None,
+    }
+}
+
+/// Answers a probe. What names tenants is only for operators; for others it is not there.
+pub(super) async fn answer(gateway: &Gateway, health: &Health, path: &str, verbose: bool, operator: bool) -> Response {
+    match path {
+        "/livez" | "/startupz" => answers::text(StatusCode::OK, "ok\n"),
+        "/readyz" => readiness(gateway, health, verbose && operator).await,
+        "/metrics" if operator => {
+            let _ = is_ready(gateway, health).await;
+            answers::with_type(StatusCode::OK, metrics::CONTENT_TYPE, gateway.metrics.render().into())
+        }
+        _ => answers::text(StatusCode::NOT_FOUND, "not found\n"),
+    }
+}
+
+/// Ready: there is a tenant, the store answers, and we are not about to end. No provider decides about it.
+async fn readiness(gateway: &Gateway, health: &Health, details: bool) -> Response {
+    let reasons = is_ready(gateway, health).await;
+    let status = if reasons.is_ok() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    if !details {
+        return answers::text(status, if reasons.is_ok() { "ready\n" } else { "not ready\n" });
+    }
+    let document = json!({
+        "ready": reasons.is_ok(),
+        "reasons": reasons.err().unwrap_or_default(),
+        "tenants": gateway.tenants.iter().map(|tenant| tenant.id().as_str()).collect::<Vec<_>>(),
+    });
+    answers::json(status, "application/json", &document)
+}
+
+async fn is_ready(gateway: &Gateway, health: &Health) -> Result<(), Vec<String>> {
+    let mut reasons = Vec::new();
+    if health.shutdown.is_draining() {
+        reasons.push("draining".to_owned());
+    }
+    if gateway.tenants.iter().next().is_none() {
+        reasons.push("no tenants".to_owned());
+    }
+    if let Err(error) = gateway.sessions.check().await {
+        reasons.push(error.to_string());
+    }
+    gateway.metrics.ready.set(i64::from(reasons.is_empty()));
+    if reasons.is_empty() { Ok(()) } else { Err(reasons) }
+}

@@ -1,0 +1,114 @@
+//! Pages as responses: whose look they have, their security policy, and problems as a page or as JSON.
+
+use http::{StatusCode, header};
+use serde_json::json;
+use url::Url;
+use warp::reply::Response;
+
+use super::request::Request;
+use super::{Problem, answers};
+use crate::gateway::Gateway;
+use crate::pages::{ErrorPage, Frame, LandingTenant, Page};
+use crate::tenant::{Place, Tenant};
+
+/// A tenant and where the request found it.
+pub(super) type Home<'a> = (&'a Tenant, &'a Place);
+
+/// The media type of RFC 9457.
+const PROBLEM_JSON: &str = "application/problem+json";
+
+/// A tenant's page.
+pub(super) fn page(gateway: &Gateway, request: &Request, home: Home<'_>, page: &Page<'_>) -> Response {
+    render(gateway, request, Some(home), StatusCode::OK, page)
+}
+
+/// What this is, and which tenants there are if that is no secret.
+pub(super) fn landing(gateway: &Gateway, request: &Request) -> Response {
+    let listed: Vec<(&Tenant, String)> = match gateway.list_tenants {
+        true => gateway.tenants.iter().map(|tenant| (&**tenant, format!("/{}{}", tenant.id(), tenant.settings.prefix))).collect(),
+        false => Vec::new(),
+    };
+    let tenants = listed.iter().map(|(tenant, base)| LandingTenant {
+        id: tenant.id().as_str(),
+        display_name: tenant.settings.look.display_name.as_deref(),
+        base,
+    });
+    render(gateway, request, None, StatusCode::OK, &Page::Landing { tenants: tenants.collect() })
+}
+
+/// A problem, logged once with its cause.
+pub(super) fn problem(gateway: &Gateway, request: &Request, home: Option<Home<'_>>, problem: Problem) -> Response {
+    let (status, text) = problem.presentation();
+    let (code, cause) = (problem.code, problem.chain());
+    if status.is_server_error() {
+        tracing::error!(code, %cause, "refused");
+    } else {
+        tracing::info!(code, %cause, "refused");
+    }
+    let mut response = if request.is_script() {
+        let document = json!({
+            "type": "about:blank",
+            "title": status.canonical_reason(),
+            "status": status.as_u16(),
+            "code": code,
+            "detail": problem.detail,
+            "request_id": request.id(),
+        });
+        answers::json(status, PROBLEM_JSON, &document)
+    } else {
+        let page = ErrorPage { status: status.as_u16(), text, code, detail: problem.detail.as_deref() };
+        render(gateway, request, home, status, &Page::Error(page))
+    };
+    if let Some(allow) = problem.allow {
+        answers::set(&mut response, header::ALLOW, allow);
+    }
+    if let Some(wait) = problem.retry_after {
+        answers::set(&mut response, header::RETRY_AFTER, &wait.as_secs().max(1).to_string());
+    }
+    if status == StatusCode::UNAUTHORIZED {
+        // RFC 9110, section 11.6.1, demands one; browsers know no scheme of this name and stay quiet.
+        answers::set(&mut response, header::WWW_AUTHENTICATE, "Session realm=\"lychgate\"");
+    }
+    response
+}
+
+fn render(gateway: &Gateway, request: &Request, home: Option<Home<'_>>, status: StatusCode, page: &Page<'_>) -> Response {
+    let look = home.map(|(tenant, _)| &tenant.settings.look);
+    let frame = Frame {
+        tenant: home.map(|(tenant, _)| tenant.id()),
+        display_name: look.and_then(|look| look.display_name.as_deref()),
+        logo: look.and_then(|look| look.logo.as_deref()),
+        accent: look.and_then(|look| look.accent_color).map(|color| color.0),
+        support_url: look.and_then(|look| look.support_url.as_ref()).map(Url::as_str),
+        base: home.map_or("", |(_, place)| &place.base),
+        assets: home.map_or("/assets", |(_, place)| &place.assets),
+        locale: request.locale(),
+        request_id: request.id(),
+    };
+    match gateway.pages.render(&frame, page) {
+        Ok(html) => {
+            let mut response = answers::with_type(status, "text/html; charset=utf-8", html.into());
+            answers::set(&mut response, header::CONTENT_SECURITY_POLICY, &policy(home));
+            answers::set(&mut response, header::CONTENT_LANGUAGE, frame.locale.as_str());
+            response
+        }
+        Err(error) => {
+            tracing::error!(%error, "a page could not be made");
+            answers::text(StatusCode::INTERNAL_SERVER_ERROR, "This page could not be made. Please tell whoever runs this site.\n")
+        }
+    }
+}
+
+/// No script, no inline style. Forms lead to us and, since Chromium applies the rule to redirects as well, to where our
+/// answers to them redirect.
+fn policy(home: Option<Home<'_>>) -> String {
+    let mut policy = "default-src 'none'; style-src 'self'; img-src 'self' https:; base-uri 'none'; frame-ancestors 'none'; form-action 'self'".to_owned();
+    if let Some((tenant, _)) = home {
+        let after = tenant.settings.sign_out.post_logout_redirect.as_ref().map(|url| url.origin().ascii_serialization());
+        for origin in tenant.provider.origins().into_iter().chain(after) {
+            policy.push(' ');
+            policy.push_str(&origin);
+        }
+    }
+    policy
+}

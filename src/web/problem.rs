@@ -1,0 +1,147 @@
+//! Failures as people and scripts see them: the one place where an error code meets a status and a text.
+
+use std::error::Error;
+use std::fmt;
+use std::time::Duration;
+
+use http::StatusCode;
+
+use crate::flow::callback::CallbackError;
+use crate::flow::sign_in::SignInError;
+use crate::oidc::ResponseError;
+use crate::pages::ErrorText;
+use crate::session::StoreError;
+
+/// A failure on its way to the client.
+#[derive(Debug)]
+pub struct Problem {
+    /// The error's code, the same in page, JSON, log and metric.
+    pub code: &'static str,
+    /// More for the person, such as what the provider said; shown escaped.
+    pub detail: Option<String>,
+    /// When it may be better.
+    pub retry_after: Option<Duration>,
+    /// The methods that are allowed, if another was used.
+    pub allow: Option<&'static str>,
+    /// What an operator wants to know; never shown.
+    pub cause: Option<Box<dyn Error + Send + Sync>>,
+}
+
+impl Problem {
+    /// The problem of this code.
+    pub const fn new(code: &'static str) -> Self {
+        Self { code, detail: None, retry_after: None, allow: None, cause: None }
+    }
+
+    /// No such page.
+    pub const fn not_found() -> Self {
+        Self::new("not_found")
+    }
+
+    /// The page exists, the method does not.
+    pub const fn method_not_allowed(allow: &'static str) -> Self {
+        Self { allow: Some(allow), ..Self::new("method_not_allowed") }
+    }
+
+    /// With the reason, for the log.
+    #[must_use]
+    pub fn because(self, cause: impl Error + Send + Sync + 'static) -> Self {
+        Self { cause: Some(Box::new(cause)), ..self }
+    }
+
+    /// With more for the person.
+    #[must_use]
+    pub fn detailed(self, detail: impl Into<String>) -> Self {
+        Self { detail: Some(detail.into()), ..self }
+    }
+
+    /// Its status and what its page says.
+    pub fn presentation(&self) -> (StatusCode, ErrorText) {
+        presentation(self.code)
+    }
+
+    /// The whole chain of causes, in a line.
+    pub(super) fn chain(&self) -> impl fmt::Display {
+        let mut text = String::new();
+        let mut next: Option<&dyn Error> = self.cause.as_deref().map(|cause| cause as _);
+        while let Some(error) = next {
+            let said = error.to_string();
+            // A transparent wrapper says what its source says.
+            if !text.ends_with(&said) {
+                text.push_str(if text.is_empty() { "" } else { ": " });
+                text.push_str(&said);
+            }
+            next = error.source();
+        }
+        text
+    }
+}
+
+/// What each code means to HTTP and to a person. Codes of failed id-token checks share one line.
+fn presentation(code: &str) -> (StatusCode, ErrorText) {
+    use ErrorText as Text;
+    use StatusCode as Status;
+    match code {
+        "access_denied" => (Status::FORBIDDEN, Text::AccessDenied),
+        "user_blocked" => (Status::FORBIDDEN, Text::UserBlocked),
+        "organization_refused" => (Status::FORBIDDEN, Text::OrganizationRefused),
+        "sign_in_required" | "not_signed_in" => (Status::UNAUTHORIZED, Text::SignInRequired),
+        "request_refused" => (Status::BAD_REQUEST, Text::RequestRefused),
+        "client_misconfigured" | "client_refused" | "provider_changed" => (Status::INTERNAL_SERVER_ERROR, Text::Misconfigured),
+        "provider_unreachable" | "provider_slow" | "provider_failed" | "provider_limited" | "provider_unavailable" => {
+            (Status::SERVICE_UNAVAILABLE, Text::ProviderTrouble)
+        }
+        "provider_answer_malformed" | "token_answer_malformed" | "discovery_issuer" | "discovery_unsupported"
+        | "userinfo_unavailable" => (Status::BAD_GATEWAY, Text::ProviderTrouble),
+        "userinfo_sub" | "response_issuer" | "response_issuer_missing" | "session_expiry_past" => {
+            (Status::BAD_GATEWAY, Text::ProviderUntrusted)
+        }
+        _ if code.starts_with("id_token_") => (Status::BAD_GATEWAY, Text::ProviderUntrusted),
+        "state_missing" | "state_foreign" | "parameter_doubled" | "parameter_unexpected" | "parameter_too_long"
+        | "code_missing" | "code_refused" | "sign_in_used" => (Status::BAD_REQUEST, Text::LinkBroken),
+        "sign_in_expired" => (Status::BAD_REQUEST, Text::SignInExpired),
+        "cookie_missing" => (Status::BAD_REQUEST, Text::CookieMissing),
+        "cookie_not_returned" => (Status::BAD_REQUEST, Text::CookieNotReturned),
+        "bad_parameter" | "return_to_refused" | "issuer_not_ours" | "bad_forwarded_header" | "form_expected" | "body_cut" => {
+            (Status::BAD_REQUEST, Text::BadRequest)
+        }
+        "body_too_large" => (Status::PAYLOAD_TOO_LARGE, Text::TooLarge),
+        "not_found" => (Status::NOT_FOUND, Text::NotFound),
+        "method_not_allowed" => (Status::METHOD_NOT_ALLOWED, Text::MethodNotAllowed),
+        "misdirected" => (Status::MISDIRECTED_REQUEST, Text::Misdirected),
+        "store_unavailable" => (Status::SERVICE_UNAVAILABLE, Text::Unavailable),
+        _ => (Status::INTERNAL_SERVER_ERROR, Text::Internal),
+    }
+}
+
+impl From<SignInError> for Problem {
+    fn from(error: SignInError) -> Self {
+        let detail = match &error {
+            SignInError::Provider(_) => None,
+            said => Some(said.to_string()),
+        };
+        let retry_after = if let SignInError::Provider(provider) = &error { provider.retry_after() } else { None };
+        Self { detail, retry_after, ..Self::new(error.code()) }.because(error)
+    }
+}
+
+impl From<CallbackError> for Problem {
+    fn from(error: CallbackError) -> Self {
+        let detail = match &error {
+            CallbackError::Response(response) => response.description().map(str::to_owned),
+            _ => None,
+        };
+        let retry_after = match &error {
+            CallbackError::Redeem(redeem) => redeem.retry_after(),
+            CallbackError::Response(ResponseError::Provider(provider)) => provider.retry_after(),
+            _ => None,
+        };
+        Self { detail, retry_after, ..Self::new(error.code()) }.because(error)
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        Self { retry_after: Some(Duration::from_secs(5)), ..Self::new("store_unavailable") }.because(error)
+    }
+}

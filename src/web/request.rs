@@ -1,0 +1,221 @@
+//! A request, as far as the handlers need it: copied out of warp once, read by name.
+
+use std::convert::Infallible;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use futures_util::{Stream, StreamExt as _};
+use http::{HeaderMap, HeaderName, Method, header};
+use url::form_urlencoded;
+use warp::Filter;
+use warp::host::Authority;
+
+use super::Problem;
+use crate::net::{self, Networks, OverTls, PeerAddr, Visitor, VisitorError};
+use crate::pages::Locale;
+use crate::secret;
+
+/// The largest form that a callback may bring, in bytes. The server limits bodies before that.
+const MAX_FORM: usize = 64 * 1024;
+
+type BoxBody = std::pin::Pin<Box<dyn Stream<Item = Result<Bytes, warp::Error>> + Send + Sync>>;
+
+/// A request's parts.
+pub(super) struct Request {
+    id: String,
+    method: Method,
+    path: String,
+    query: String,
+    headers: HeaderMap,
+    peer: SocketAddr,
+    visitor: Result<Visitor, VisitorError>,
+    body: Option<BoxBody>,
+}
+
+/// Copies any request's parts; never rejects.
+pub(super) fn filter(trusted: Networks) -> impl Filter<Extract = (Request,), Error = Infallible> + Clone {
+    let query = warp::query::raw().or(warp::any().map(String::new)).unify();
+    let authority = warp::host::optional()
+        .map(Ok)
+        .or(warp::any().map(|| Err(VisitorError::Host)))
+        .unify();
+    let body = warp::body::stream().map(|stream| Some(boxed(stream))).or(warp::any().map(|| None)).unify();
+    warp::method()
+        .and(warp::path::full())
+        .and(query)
+        .and(warp::header::headers_cloned())
+        .and(warp::ext::optional::<PeerAddr>())
+        .and(warp::ext::optional::<OverTls>())
+        .and(authority)
+        .and(body)
+        .map(
+            move |method,
+                  path: warp::path::FullPath,
+                  query,
+                  headers: HeaderMap,
+                  peer: Option<PeerAddr>,
+                  tls: Option<OverTls>,
+                  authority: Result<Option<Authority>, VisitorError>,
+                  body| {
+                // A request that did not come by our own server has no peer, and so no trust either.
+                let peer = peer.map_or(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), |PeerAddr(peer)| peer);
+                let tls = tls.is_some_and(|OverTls(tls)| tls);
+                let visitor = authority.and_then(|authority| {
+                    net::visitor(peer, tls, &headers, authority.as_ref().map(Authority::as_str), &trusted)
+                });
+                let id = request_id(&headers, trusted.contains(peer.ip()));
+                Request { id, method, path: path.as_str().to_owned(), query, headers, peer, visitor, body }
+            },
+        )
+}
+
+fn boxed(stream: impl Stream<Item = Result<impl bytes::Buf, warp::Error>> + Send + Sync + 'static) -> BoxBody {
+    Box::pin(stream.map(|part| part.map(|mut part| part.copy_to_bytes(part.remaining()))))
+}
+
+/// A trusted proxy's id if it is short and plain, else a new one.
+fn request_id(headers: &HeaderMap, trusted: bool) -> String {
+    let plain = |id: &&str| {
+        (8..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+    };
+    let given = headers.get("x-request-id").filter(|_| trusted).and_then(|id| id.to_str().ok()).filter(plain);
+    given.map_or_else(secret::random_text, str::to_owned)
+}
+
+impl Request {
+    /// The request's id.
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The path, as it came.
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The raw query.
+    pub(super) fn query(&self) -> &str {
+        &self.query
+    }
+
+    /// The other end of the connection.
+    pub(super) fn peer(&self) -> IpAddr {
+        self.peer.ip()
+    }
+
+    /// The client, for the log.
+    pub(super) fn client(&self) -> IpAddr {
+        self.visitor.as_ref().map_or(self.peer.ip(), |visitor| visitor.address)
+    }
+
+    /// Who asks, and for which host.
+    pub(super) fn visitor(&self) -> Result<&Visitor, Problem> {
+        self.visitor.as_ref().map_err(|error| Problem::new("bad_forwarded_header").because(error.clone()))
+    }
+
+    /// The method, for metrics and logs: one of those we know, or `other`.
+    pub(super) fn method_label(&self) -> &'static str {
+        match self.method {
+            Method::GET => "GET",
+            Method::HEAD => "HEAD",
+            Method::POST => "POST",
+            Method::PUT => "PUT",
+            Method::PATCH => "PATCH",
+            Method::DELETE => "DELETE",
+            Method::OPTIONS => "OPTIONS",
+            _ => "other",
+        }
+    }
+
+    /// GET or HEAD.
+    pub(super) fn is_read(&self) -> bool {
+        self.method == Method::GET || self.method == Method::HEAD
+    }
+
+    /// The method itself.
+    pub(super) const fn method(&self) -> &Method {
+        &self.method
+    }
+
+    /// A header that stands once and is plain text.
+    pub(super) fn header(&self, name: impl Into<HeaderName>) -> Option<&str> {
+        let mut values = self.headers.get_all(name.into()).iter();
+        let value = values.next()?.to_str().ok()?;
+        values.next().is_none().then_some(value)
+    }
+
+    fn named(&self, name: &'static str) -> Option<&str> {
+        self.header(HeaderName::from_static(name))
+    }
+
+    /// The values of all `Cookie` headers; HTTP/2 splits them.
+    pub(super) fn cookie_headers(&self) -> impl Iterator<Item = &str> {
+        self.headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok())
+    }
+
+    /// The first value of a parameter of the query.
+    pub(super) fn query_value(&self, name: &str) -> Option<String> {
+        form_urlencoded::parse(self.query.as_bytes()).find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
+    }
+
+    /// All parameters of the query.
+    pub(super) fn query_pairs(&self) -> Vec<(String, String)> {
+        form_urlencoded::parse(self.query.as_bytes()).into_owned().collect()
+    }
+
+    /// Whether a probe asks for details.
+    pub(super) fn wants_details(&self) -> bool {
+        form_urlencoded::parse(self.query.as_bytes()).any(|(key, _)| key == "verbose")
+    }
+
+    /// Whether a script asks, which reads problems as JSON, not a person who reads pages.
+    pub(super) fn is_script(&self) -> bool {
+        let accept = self.header(header::ACCEPT).unwrap_or_default();
+        self.named("sec-fetch-mode").is_some_and(|mode| mode != "navigate")
+            || self.headers.contains_key("x-requested-with")
+            || (accept.contains("json") && !accept.contains("text/html"))
+    }
+
+    /// Whether the browser only guesses that somebody may go here.
+    pub(super) fn is_prefetch(&self) -> bool {
+        ["sec-purpose", "purpose", "x-moz"]
+            .iter()
+            .any(|name| self.named(name).is_some_and(|purpose| purpose.contains("prefetch") || purpose.contains("prerender")))
+    }
+
+    /// Whether another site caused the request. A browser too old to say so is asked by `Origin`.
+    pub(super) fn is_cross_site(&self, own_origin: &str) -> bool {
+        match self.named("sec-fetch-site") {
+            Some(site) => site == "cross-site",
+            None => self.header(header::ORIGIN).is_some_and(|origin| origin != own_origin),
+        }
+    }
+
+    /// What the browser says it is, shortened.
+    pub(super) fn user_agent(&self) -> Option<String> {
+        self.header(header::USER_AGENT).map(|agent| agent.chars().take(200).collect())
+    }
+
+    /// The language of the pages.
+    pub(super) fn locale(&self) -> Locale {
+        Locale::negotiate(self.query_value("ui_locales").as_deref(), self.header(header::ACCEPT_LANGUAGE))
+    }
+
+    /// Reads a form; once.
+    pub(super) async fn form(&mut self) -> Result<String, Problem> {
+        let kind = self.header(header::CONTENT_TYPE).unwrap_or_default();
+        if !kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/x-www-form-urlencoded") {
+            return Err(Problem::new("form_expected"));
+        }
+        let mut bytes = BytesMut::new();
+        let Some(mut body) = self.body.take() else { return Ok(String::new()) };
+        while let Some(part) = body.next().await {
+            let part = part.map_err(|error| Problem::new("body_cut").because(error))?;
+            if bytes.len() + part.len() > MAX_FORM {
+                return Err(Problem::new("body_too_large"));
+            }
+            bytes.extend_from_slice(&part);
+        }
+        String::from_utf8(bytes.into()).map_err(|_| Problem::new("form_expected"))
+    }
+}
