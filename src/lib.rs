@@ -19,6 +19,7 @@ pub mod flow;
 pub mod gateway;
 pub mod metrics;
 pub mod net;
+pub mod oidc;
 pub mod pages;
 pub mod secret;
 pub mod session;
