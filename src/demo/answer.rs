@@ -3,7 +3,7 @@
 use std::fmt::Display;
 
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, LOCATION, RETRY_AFTER, SET_COOKIE};
 use http::{HeaderValue, StatusCode};
 use serde_json::{Value, json};
@@ -76,8 +76,13 @@ pub(super) fn in_trouble(trouble: Trouble, url: &str) -> Option<Answer> {
 }
 
 fn cut() -> Answer {
-    let half = [Ok(Bytes::from_static(b"{\"issuer\":\"http")), Err(std::io::Error::other("cut, as ordered"))];
-    let mut answer = warp::reply::stream(stream::iter(half)).into_response();
+    let half = stream::once(async { Ok(Bytes::from_static(b"{\"issuer\":\"http")) });
+    let end = stream::once(async {
+        // The half must be on its way before the connection ends.
+        tokio::task::yield_now().await;
+        Err(std::io::Error::other("cut, as ordered"))
+    });
+    let mut answer = warp::reply::stream(half.chain(end)).into_response();
     set(&mut answer, CONTENT_TYPE, "application/json");
     answer
 }

@@ -136,7 +136,7 @@ fn begin(shared: &Shared, request: Params, pushed: bool, cookie: Option<&str>) -
     let session = cookie.and_then(|cookie| shared.state().sessions.get(cookie).cloned());
     let max_age = request.get("max_age").and_then(|seconds| seconds.parse().ok()).unwrap_or(i64::MAX);
     let asks_again = prompts(&request).any(|prompt| matches!(prompt, "login" | "select_account"));
-    if let Some(session) = session.filter(|session| !asks_again && now.since(session.auth_time) <= max_age) {
+    if let Some(session) = session.filter(|session| !asks_again && now.since(session.auth_time) < max_age) {
         return finish(shared, &request, &session);
     }
     if prompts(&request).any(|prompt| prompt == "none") {

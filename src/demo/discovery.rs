@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::Shared;
 use super::answer::{self, Answer};
-use super::fault::Fault;
+use super::fault::{Fault, Place};
 
 /// `/.well-known/openid-configuration`, with Auth0's fields (OpenID Connect Discovery 1.0, section 3).
 pub(super) fn metadata(shared: &Shared) -> Answer {
@@ -22,7 +22,7 @@ pub(super) fn metadata(shared: &Shared) -> Answer {
         "response_types_supported": ["code"],
         "response_modes_supported": ["query", "form_post"],
         "subject_types_supported": ["public"],
-        "id_token_signing_alg_values_supported": ["HS256", "RS256", "PS256"],
+        "id_token_signing_alg_values_supported": shared.keys().algorithms(),
         "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "private_key_jwt", "none"],
         "token_endpoint_auth_signing_alg_values_supported": ["RS256", "RS384", "PS256", "PS384", "ES256", "ES384"],
         "code_challenge_methods_supported": ["S256"],
@@ -35,7 +35,7 @@ pub(super) fn metadata(shared: &Shared) -> Answer {
         metadata["authorization_response_iss_parameter_supported"] = true.into();
     }
     let fields = metadata.as_object_mut().expect("written as an object");
-    for fault in shared.faults(super::Place::Discovery) {
+    for fault in shared.faults(Place::Discovery) {
         match fault {
             Fault::WrongDiscoveryIssuer => {
                 fields.insert("issuer".to_owned(), "https://other.example/".into());

@@ -70,6 +70,12 @@ impl Keys {
         });
     }
 
+    /// What an id token may be signed with: Auth0's algorithms, and those of the keys that were added.
+    pub(super) fn algorithms(&self) -> Vec<&'static str> {
+        let others: &[&str] = if self.others.is_some() { &["ES256", "EdDSA"] } else { &[] };
+        [&["HS256", "RS256", "PS256"], others].concat()
+    }
+
     /// The key set (RFC 7517), with the current key alone on request.
     pub(super) fn jwks(&self, current_only: bool) -> Value {
         let mut keys = vec![self.current.jwk()];
@@ -176,17 +182,16 @@ impl OtherKey {
     fn new(kind: KeyPairKind, algorithm: Algorithm) -> Self {
         let pem = KeyPairPem::generate(kind).private;
         let pem = pem.expose_secret().as_bytes();
-        let private = if kind == KeyPairKind::P256 { EncodingKey::from_ec_pem(pem) } else { ed25519(pem) };
+        let private = match kind {
+            KeyPairKind::Ed25519 => EncodingKey::from_ed_pem(pem),
+            _ => EncodingKey::from_ec_pem(pem),
+        };
         Self { kid: random_text(), algorithm, private: private.expect("written by ourselves") }
     }
 
     fn jwk(&self) -> Value {
         with_id(&public_part(&self.private, self.algorithm), &self.kid)
     }
-}
-
-fn ed25519(pem: &[u8]) -> jsonwebtoken::errors::Result<EncodingKey> {
-    EncodingKey::from_ed_pem(pem)
 }
 
 fn public_part(private: &EncodingKey, algorithm: Algorithm) -> Value {

@@ -1,5 +1,7 @@
 //! The provider's own little server loop: it is stopped by cutting everything, as a provider that goes down does.
 
+use std::time::Duration;
+
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
@@ -42,8 +44,11 @@ async fn accept(listener: TcpListener, route: Route) {
     loop {
         tokio::select! {
             accepted = listener.accept() => {
-                // A connection that failed before it was accepted is the client's trouble alone.
-                let Ok((stream, _)) = accepted else { continue };
+                let Ok((stream, _)) = accepted else {
+                    // Most likely we are out of file descriptors: let others end first.
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                };
                 let service = TowerToHyperService::new(service.clone());
                 connections.spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
             }

@@ -1,1 +1,0 @@
-//! What the provider does, asked over its socket.
