@@ -311,6 +311,16 @@ mod tests {
     }
 
     #[test]
+    fn a_key_pair_prints_its_public_half_alone() {
+        for kind in [KeyPairKind::P256, KeyPairKind::Ed25519] {
+            let pair = KeyPairPem::generate(kind);
+            assert!(pair.private.expose_secret().starts_with("-----BEGIN PRIVATE KEY-----\n"));
+            assert!(pair.public.ends_with("-----END PUBLIC KEY-----\n"));
+            assert!(!format!("{pair:?}").contains("PRIVATE"));
+        }
+    }
+
+    #[test]
     fn a_root_secret_is_made_once_and_kept() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("secret.key");

@@ -34,7 +34,6 @@ pub(super) fn page(status: StatusCode, html: String, policy: &str) -> Answer {
     let mut answer = with(status, "text/html; charset=utf-8", html);
     set(&mut answer, HeaderName::from_static("content-security-policy"), policy);
     set(&mut answer, HeaderName::from_static("x-content-type-options"), "nosniff");
-    set(&mut answer, HeaderName::from_static("referrer-policy"), "no-referrer");
     answer
 }
 

@@ -52,7 +52,7 @@ pub fn tenants() -> [DemoTenant; 2] {
 
 fn acme() -> DemoTenant {
     const ROLES: &str = "https://acme.example/roles";
-    let client = Client { name: "Acme".to_owned(), ..Client::new("acme-gateway") };
+    let client = Client { name: "Acme Intranet".to_owned(), ..Client::new("acme-gateway") };
     let users = vec![
         ADA.user("Ada Lovelace")
             .with("given_name", "Ada")
@@ -73,7 +73,7 @@ fn acme() -> DemoTenant {
 
 fn globex() -> DemoTenant {
     const ROLES: &str = "https://globex.example/roles";
-    let client = Client { name: "Globex".to_owned(), ..Client::new("globex-gateway") };
+    let client = Client { name: "Globex Portal".to_owned(), ..Client::new("globex-gateway") };
     let users = vec![
         HEDY.user("Hedy Lamarr")
             .with(ROLES, json!(["researcher"]))
