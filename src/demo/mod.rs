@@ -1,5 +1,5 @@
 //! The embedded OpenID provider that behaves like Auth0: `lychgate demo` shows the product with it, and every
-//! integration test signs in at it, with faults to order. Imports the ground floor and `server` only; knows nothing of
+//! integration test signs in at it, with faults to order. Imports the ground floor only; knows nothing of
 //! how the gateway does its part.
 //!
 //! One [`Provider`] is one issuer on one loopback socket. What differs from Auth0: every authorization request needs
