@@ -15,6 +15,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod demo;
 pub mod flow;
 pub mod gateway;
 pub mod metrics;
