@@ -5,10 +5,10 @@
 use std::collections::HashSet;
 use std::sync::{Arc, RwLock};
 
-pub use prometheus::IntCounter;
+pub use prometheus::{IntCounter, IntGauge};
 use prometheus::core::Collector;
 use prometheus::{
-    Encoder as _, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Encoder as _, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts,
     Registry, TextEncoder,
 };
 

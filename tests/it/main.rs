@@ -1,0 +1,10 @@
+//! The product as its users meet it: a gateway and providers in this process, each on a real socket, and a browser that
+//! keeps cookies.
+
+mod callback;
+mod faults;
+mod isolation;
+mod requests;
+mod sessions;
+mod sign_out;
+mod support;

@@ -1,0 +1,83 @@
+//! How long people stay signed in.
+
+use std::time::Duration;
+
+use lychgate::config::SessionLimits;
+
+use crate::support;
+
+#[tokio::test]
+async fn a_restart_keeps_everybody_signed_in() {
+    let mut world = support::acme().await;
+    let mut browser = world.signed_in("acme").await;
+    world.restart_with(|_| {}).await;
+    assert!(browser.session("acme").await.is_some());
+}
+
+#[tokio::test]
+async fn another_root_secret_signs_everybody_out() {
+    let mut world = support::acme().await;
+    let mut browser = world.signed_in("acme").await;
+    let key = lychgate::secret::RingKey::new(lychgate::secret::Key::generate()).to_text();
+    world.restart_with(|settings| settings.secret = Some(key)).await;
+    assert_eq!(browser.session("acme").await, None);
+}
+
+#[tokio::test]
+async fn a_session_ends_when_it_is_idle_and_lives_on_when_it_is_used() {
+    let limits = SessionLimits { idle: Duration::from_secs(600), absolute: Duration::from_secs(3600) };
+    let world = support::acme_with(|tenant| tenant.session = limits).await;
+    let mut used = world.signed_in("acme").await;
+    let mut idle = world.signed_in("acme").await;
+    for _ in 0..2 {
+        world.pass(400);
+        assert!(used.session("acme").await.is_some());
+    }
+    assert_eq!(idle.session("acme").await, None);
+}
+
+#[tokio::test]
+async fn a_session_ends_at_its_absolute_limit_however_much_it_is_used() {
+    let limits = SessionLimits { idle: Duration::from_secs(600), absolute: Duration::from_secs(1000) };
+    let world = support::acme_with(|tenant| tenant.session = limits).await;
+    let mut browser = world.signed_in("acme").await;
+    world.pass(500);
+    assert!(browser.session("acme").await.is_some());
+    world.pass(501);
+    assert_eq!(browser.session("acme").await, None);
+}
+
+#[tokio::test]
+async fn a_new_sign_in_makes_a_new_session_and_ends_the_old_one() {
+    let world = support::acme().await;
+    let mut browser = world.signed_in("acme").await;
+    let mut old = browser.clone();
+    browser.visit("/acme/login").await;
+    assert!(browser.session("acme").await.is_some());
+    assert_eq!(old.session("acme").await, None);
+    assert_ne!(old.cookies_named("lychgate-acme"), browser.cookies_named("lychgate-acme"));
+}
+
+#[tokio::test]
+async fn users_are_forgotten_where_the_tenant_says_so() {
+    let world = support::acme_with(|tenant| tenant.remember_users = false).await;
+    world.signed_in("acme").await;
+    assert!(world.gateway.sessions.users(&"acme".parse().unwrap()).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_damaged_database_is_said_and_nobody_in_memory_is_signed_out() {
+    let world = support::acme().await;
+    let mut browser = world.signed_in("acme").await;
+    let database = world.data_dir().join("lychgate.db");
+    for name in ["lychgate.db-wal", "lychgate.db-shm"] {
+        std::fs::remove_file(world.data_dir().join(name)).ok();
+    }
+    std::fs::write(&database, vec![0x5a; 64 * 1024]).unwrap();
+    assert!(browser.session("acme").await.is_some(), "whoever is in the cache stays");
+    let ready = browser.get("/readyz?verbose").await;
+    assert_eq!(ready.status, 503, "{}", ready.body);
+    assert!(ready.body.contains("database"), "{}", ready.body);
+    let page = world.browser().visit("/acme/login").await;
+    assert_eq!((page.status.as_u16(), page.code()), (503, "store_unavailable"));
+}
