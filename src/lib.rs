@@ -17,6 +17,7 @@ pub mod clock;
 pub mod config;
 pub mod metrics;
 pub mod net;
+pub mod oidc;
 pub mod pages;
 pub mod secret;
 pub mod session;
