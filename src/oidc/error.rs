@@ -161,9 +161,12 @@ impl RedeemError {
 /// Why a tenant's provider could not be set up from its settings.
 #[derive(Debug, thiserror::Error)]
 pub enum ProviderSetupError {
+    /// The issuer is no URL.
+    #[error("the issuer is not a URL")]
+    Issuer,
     /// The certificates are none.
     #[error("a certificate of the provider's authority is not PEM")]
-    Ca(#[source] reqwest::Error),
+    Ca,
     /// The proxy's URL is no good.
     #[error("the proxy cannot be used")]
     Proxy(#[source] reqwest::Error),

@@ -4,10 +4,19 @@
 //!
 //! `response`, `key_set`, `id_token` and `client_auth` are pure; `fetch`, `documents` and `provider` talk to the network.
 
+mod documents;
 mod error;
+mod fetch;
+mod metadata;
 mod provider;
 mod providers;
+mod source;
 mod stubs;
+#[cfg(test)]
+mod tests;
+use stubs as client_auth;
+use stubs as id_token;
+use stubs as key_set;
 
 pub use error::{ProviderError, ProviderSetupError, RedeemError};
 pub use provider::{AuthorizationRequest, Provider, Redeemed, SignOutRequest};
