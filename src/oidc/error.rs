@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::IdTokenError;
+use super::{ClientKeyError, IdTokenError};
 
 /// How long a person should wait where the provider did not say.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
@@ -111,7 +111,7 @@ impl ProviderError {
 }
 
 /// Why a code did not become an identity.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum RedeemError {
     /// The provider, or the way to it.
     #[error(transparent)]
@@ -170,6 +170,9 @@ pub enum ProviderSetupError {
     /// The proxy's URL is no good.
     #[error("the proxy cannot be used")]
     Proxy(#[source] reqwest::Error),
+    /// The private key is no good.
+    #[error(transparent)]
+    ClientKey(#[from] ClientKeyError),
     /// No client could be made, for lack of certificates of the system above all.
     #[error("no HTTPS client can be made: check that this system has certificates of authorities (ca-certificates)")]
     Client(#[source] reqwest::Error),

@@ -2,23 +2,27 @@
 //! id token's checks, sign-out at the provider. Not here: sessions and attempts (`session`), what an outcome means to a
 //! person (`flow`, `web`). The only home of `openidconnect`.
 //!
-//! `response`, `key_set`, `id_token` and `client_auth` are pure; `fetch`, `documents` and `provider` talk to the network.
+//! Pure, without network or clock: `response`, what comes to the callback; `key_set`, the provider's keys; `id_token`,
+//! its checks; `client_auth`, how the client proves who it is; `metadata`, what the provider says about itself.
+//! With both: `fetch`, one request; `source` and `documents`, what is fetched once for all; `provider` and `providers`.
 
+mod client_auth;
 mod documents;
 mod error;
 mod fetch;
+mod id_token;
+mod key_set;
 mod metadata;
 mod provider;
 mod providers;
+mod response;
 mod source;
-mod stubs;
 #[cfg(test)]
 mod tests;
-use stubs as client_auth;
-use stubs as id_token;
-use stubs as key_set;
 
+pub use client_auth::ClientKeyError;
 pub use error::{ProviderError, ProviderSetupError, RedeemError};
+pub use id_token::{Expected, IdTokenError};
 pub use provider::{AuthorizationRequest, Provider, Redeemed, SignOutRequest};
 pub use providers::Providers;
-pub use stubs::{AuthorizationResponse, Expected, IdTokenError, Outcome, ResponseError};
+pub use response::{AuthorizationResponse, Outcome, Refusal, ResponseError};

@@ -242,7 +242,7 @@ impl Provider {
         if !token_type.is_some_and(|kind| kind.eq_ignore_ascii_case("Bearer")) {
             return Err(malformed("has another token_type than Bearer"));
         }
-        let id_token: SecretString = id_token.ok_or(malformed("has no id_token"))?.into();
+        let id_token: SecretString = id_token.unwrap_or_default().into();
         let checked = self.check_id_token(&id_token, &access_token, expected).await;
         self.count_validation(&checked);
         let VerifiedClaims { mut claims, sub, sid, session_expiry } = checked?;
@@ -312,7 +312,7 @@ impl Provider {
     async fn keys_for(&self, unverified: &UnverifiedIdToken<'_>) -> Result<Arc<KeySet>, ProviderError> {
         let Inner { providers, source, fetcher, settings, .. } = &*self.0;
         if settings.id_token_alg == SigningAlg::Hs256 {
-            return Ok(Arc::new(KeySet::none()));
+            return Ok(Arc::new(KeySet::default()));
         }
         let keys = providers.keys(source, fetcher).await?;
         if keys.knows(unverified, settings.id_token_alg) {

@@ -501,17 +501,17 @@ async fn a_failure_is_remembered_for_longer_each_time() {
     for (fetches, back_off) in [1, 2, 4, 8, 16, 30, 30].into_iter().enumerate() {
         assert_eq!(code_of(authorize(&provider).await), "provider_failed");
         assert_eq!(world.server.count(DISCOVERY), fetches + 1);
-        if back_off > 1 {
-            // A test may take a second.
-            world.clock.advance(back_off - 2);
+        if back_off > 3 {
+            // The test itself may take a while.
+            world.clock.advance(back_off - 3);
             let error = authorize(&provider).await.unwrap_err();
             assert!(matches!(error, ProviderError::Unavailable { last: "provider_failed", .. }), "{error}");
-            assert!((1..=2).contains(&error.retry_after().unwrap().as_secs()), "{error}");
+            assert!((1..=3).contains(&error.retry_after().unwrap().as_secs()), "{error}");
             assert_eq!(world.server.count(DISCOVERY), fetches + 1);
         }
-        world.clock.advance(2);
+        world.clock.advance(3);
     }
-    assert_eq!(world.looked_up("discovery", "negative"), 6);
+    assert_eq!(world.looked_up("discovery", "negative"), 5);
     world.server.publish(&json!({}));
     assert!(authorize(&provider).await.is_ok());
 }
@@ -522,7 +522,7 @@ async fn a_provider_may_ask_to_be_left_alone() {
     let provider = world.provider();
     world.server.set(DISCOVERY, headed(429, "Retry-After: 120", ""));
     let error = authorize(&provider).await.unwrap_err();
-    assert_eq!((error.code(), error.retry_after()), ("provider_limited", Some(Duration::from_secs(120))));
+    assert_eq!((error.code(), error.retry_after()), ("provider_limited", Some(Duration::from_mins(2))));
     world.clock.advance(110);
     assert_eq!(code_of(authorize(&provider).await), "provider_limited");
     assert_eq!(world.server.count(DISCOVERY), 1);
@@ -597,14 +597,14 @@ async fn the_background_fetches_at_start_and_before_anything_expires() {
     world.providers.refresh_due().await;
     assert_eq!(fetches(), (2, 2));
     assert_eq!(world.up(), 1);
-    world.server.set(JWKS, says(500, ""));
+    world.server.set(JWKS, headed(500, "Retry-After: 60", ""));
     world.clock.advance(500);
     world.providers.refresh_due().await;
     world.providers.refresh_due().await;
     assert_eq!(fetches(), (3, 3), "a failure is left alone for a while");
     assert_eq!(world.up(), 0);
     authorize(&provider).await.unwrap();
-    assert_eq!(world.looked_up("discovery", "hit"), 3, "two of them for the sake of the keys");
+    assert_eq!(world.looked_up("discovery", "miss"), 0, "nobody waited");
     let now = world.metrics.provider_jwks_last_success_timestamp_seconds.with_label_values(&["acme", "oidc"]).get();
     assert!(now > 1.0e9, "{now}");
 }
@@ -814,7 +814,7 @@ async fn a_response_must_come_from_the_issuer_and_say_so_where_it_always_does() 
     assert_eq!(error.code(), "provider_failed");
 }
 
-fn sign_out<'a>(id_token_hint: Option<&'a SecretString>) -> SignOutRequest<'a> {
+fn sign_out(id_token_hint: Option<&SecretString>) -> SignOutRequest<'_> {
     SignOutRequest {
         id_token_hint,
         post_logout_redirect_uri: "https://gateway.example/acme/logged-out",
