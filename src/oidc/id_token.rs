@@ -451,3 +451,6 @@ impl Claims {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -107,14 +107,17 @@ impl RawKey {
                 (bits >= RSA_BITS_MIN).then(|| DecodingKey::from_rsa_raw_components(&n, &e))
             }
             ("EC", Some("P-256")) => {
-                let (x, y) = (self.x.as_deref()?, self.y.as_deref()?);
-                let whole = [x, y].iter().all(|part| from_base64url(part).is_some_and(|part| part.len() == 32));
-                DecodingKey::from_ec_components(x, y).ok().filter(|_| whole)
+                DecodingKey::from_ec_components(coordinate(self.x.as_deref())?, coordinate(self.y.as_deref())?).ok()
             }
-            ("OKP", Some("Ed25519")) => DecodingKey::from_ed_components(self.x.as_deref()?).ok(),
+            ("OKP", Some("Ed25519")) => DecodingKey::from_ed_components(coordinate(self.x.as_deref())?).ok(),
             _ => None,
         }
     }
+}
+
+/// A coordinate of P-256 or Ed25519: 32 bytes, no more and no less.
+fn coordinate(text: Option<&str>) -> Option<&str> {
+    text.filter(|text| from_base64url(text).is_some_and(|bytes| bytes.len() == 32))
 }
 
 fn without_leading_zeros(mut number: Vec<u8>) -> Vec<u8> {
@@ -131,5 +134,69 @@ pub(super) const fn algorithm(alg: SigningAlg) -> Algorithm {
         SigningAlg::Es256 => Algorithm::ES256,
         SigningAlg::EdDsa => Algorithm::EdDSA,
         SigningAlg::Hs256 => Algorithm::HS256,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::secret::base64url;
+
+    /// A key of which `first` is the modulus's first byte and `len` its length.
+    fn rsa(first: u8, len: usize) -> Value {
+        let mut n = vec![0xff; len];
+        n[0] = first;
+        json!({"kty": "RSA", "n": base64url(&n), "e": "AQAB"})
+    }
+
+    fn len(keys: &[Value]) -> usize {
+        KeySet::parse(json!({ "keys": keys }).to_string().as_bytes()).unwrap().len()
+    }
+
+    #[test]
+    fn a_key_that_cannot_be_used_does_not_spoil_the_others() {
+        let bytes = base64url(&[1; 32]);
+        let useless = [
+            json!(null),
+            json!("text"),
+            json!({}),
+            json!({"kty": "AKP", "alg": "ML-DSA-44", "pub": bytes}),
+            json!({"kty": "oct", "k": bytes}),
+            json!({"kty": "RSA", "n": 7}),
+            json!({"kty": "RSA", "e": "AQAB"}),
+            json!({"kty": "RSA", "n": "", "e": "AQAB"}),
+            json!({"kty": "RSA", "n": "+/==", "e": "AQAB"}),
+            json!({"kty": "EC", "crv": "P-384", "x": bytes, "y": bytes}),
+            json!({"kty": "EC", "crv": "P-256", "x": bytes, "y": bytes, "use": "enc"}),
+            json!({"kty": "EC", "crv": "P-256", "x": bytes, "y": "AA"}),
+            json!({"kty": "OKP", "crv": "X25519", "x": bytes}),
+            json!({"kty": "OKP", "crv": "Ed25519", "x": "AA"}),
+        ];
+        assert_eq!(len(&useless), 0);
+        let good = [
+            rsa(0xff, 256),
+            json!({"kty": "EC", "crv": "P-256", "x": bytes, "y": bytes, "x5c": ["?"]}),
+            json!({"kty": "OKP", "crv": "Ed25519", "x": bytes, "key_ops": ["verify"]}),
+        ];
+        assert_eq!(len(&[&useless[..], &good[..]].concat()), 3);
+    }
+
+    #[test]
+    fn an_rsa_key_below_2048_bits_counts_as_none() {
+        assert_eq!(len(&[rsa(0xff, 128)]), 0);
+        assert_eq!(len(&[rsa(0x7f, 256)]), 0);
+        assert_eq!(len(&[rsa(0x00, 256)]), 0);
+        assert_eq!(len(&[rsa(0x80, 256)]), 1);
+        assert_eq!(len(&[rsa(0x00, 257)]), 1);
+        assert_eq!(len(&[rsa(0xff, 512)]), 1);
+    }
+
+    #[test]
+    fn what_is_no_key_set_is_refused() {
+        for body in ["", "<html>", "[]", "{}", r#"{"keys":{}}"#, r#"{"keys":[]"#] {
+            assert!(KeySet::parse(body.as_bytes()).is_err(), "{body}");
+        }
     }
 }

@@ -242,3 +242,120 @@ fn cleaned(text: &str, max: usize) -> String {
     let turns = |c| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     text.chars().filter(|&c| !c.is_control() && !turns(c)).take(max).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::secret::ExposeSecret as _;
+
+    #[track_caller]
+    fn refused(query: &str, code: &str) {
+        assert_eq!(AuthorizationResponse::parse(query).unwrap_err().code(), code, "{query}");
+    }
+
+    #[test]
+    fn a_code_is_read_and_what_is_not_known_ignored() {
+        let query = "code=a%2Bb+c&state=s&iss=https%3A%2F%2Fop.example%2F&session_state=x&scope=a&scope=b";
+        let response = AuthorizationResponse::parse(query).unwrap();
+        assert_eq!(response.unverified_state, "s");
+        assert_eq!(response.unverified_iss.as_deref(), Some("https://op.example/"));
+        assert!(matches!(response.unverified_outcome, Outcome::Code(code) if code.expose_secret() == "a+b c"));
+    }
+
+    #[test]
+    fn an_error_is_read_with_its_description() {
+        let response = AuthorizationResponse::parse("error=access_denied&error_description=no+way&state=s").unwrap();
+        let said = format!("{:?}", response.unverified_outcome);
+        assert_eq!(said, r#"Refused { error: "access_denied", description: Some("no way") }"#);
+    }
+
+    #[test]
+    fn a_response_without_state_is_refused() {
+        refused("", "state_missing");
+        refused("code=c", "state_missing");
+        refused("code=c&state=", "state_missing");
+        refused("error=access_denied", "state_missing");
+        refused(&format!("code=c&state={}", "s".repeat(STATE_MAX + 1)), "state_missing");
+    }
+
+    #[test]
+    fn a_parameter_given_twice_is_refused_even_if_the_values_agree() {
+        for name in ["state", "code", "iss", "error", "error_description", "error_uri", "session_state"] {
+            refused(&format!("state=s&code=c&{name}=x&{name}=x"), "parameter_doubled");
+            refused(&format!("{name}=&{name}=x&state=s&code=c"), "parameter_doubled");
+        }
+        refused("state=s&code=c&c%6fde=c", "parameter_doubled");
+    }
+
+    #[test]
+    fn code_and_error_exclude_one_another() {
+        refused("state=s&code=c&error=access_denied", "parameter_unexpected");
+        refused("state=s", "code_missing");
+        refused("state=s&code=&error=", "code_missing");
+        refused("state=s&error_description=only", "code_missing");
+    }
+
+    #[test]
+    fn an_overlong_value_is_refused() {
+        let long = "x".repeat(VALUE_MAX + 1);
+        refused(&format!("state=s&code={long}"), "parameter_unexpected");
+        refused(&format!("state=s&error={long}"), "parameter_unexpected");
+        refused(&format!("state=s&code=c&iss={long}"), "parameter_unexpected");
+        assert!(AuthorizationResponse::parse(&format!("state=s&code={}", &long[1..])).is_ok());
+    }
+
+    #[test]
+    fn every_error_of_a_provider_has_its_outcome() {
+        for (error, code) in [
+            ("access_denied", "access_denied"),
+            ("unauthorized", "user_blocked"),
+            ("login_required", "sign_in_required"),
+            ("consent_required", "sign_in_required"),
+            ("interaction_required", "sign_in_required"),
+            ("account_selection_required", "sign_in_required"),
+            ("invalid_request", "request_refused"),
+            ("invalid_target", "request_refused"),
+            ("something_new", "request_refused"),
+            ("Access_Denied", "request_refused"),
+            ("unsupported_response_type", "client_misconfigured"),
+            ("invalid_scope", "client_misconfigured"),
+            ("unauthorized_client", "client_misconfigured"),
+            ("invalid_client", "client_misconfigured"),
+            ("server_error", "provider_failed"),
+            ("temporarily_unavailable", "provider_unavailable"),
+        ] {
+            assert_eq!(ResponseError::refused(error, None).code(), code, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_description_is_cut_and_cannot_break_a_line() {
+        let description =
+            |text: &str| ResponseError::refused("access_denied", Some(text)).description().map(str::to_owned);
+        assert_eq!(description("a\r\nb\u{1b}[31m\u{202e}c\u{85}").as_deref(), Some("ab[31mc"));
+        assert_eq!(description(&"é".repeat(300)), Some("é".repeat(200)));
+        assert_eq!(description("\n"), None);
+        assert_eq!(ResponseError::refused("x", None).description(), None);
+        assert_eq!(ResponseError::CodeMissing.description(), None);
+        assert!(!ResponseError::refused("bad\nline", None).to_string().contains('\n'));
+    }
+
+    #[test]
+    fn a_response_prints_neither_code_nor_state() {
+        let response = AuthorizationResponse::parse("code=the-code&state=the-state").unwrap();
+        let printed = format!("{response:?}");
+        assert!(!printed.contains("the-code") && !printed.contains("the-state"), "{printed}");
+    }
+
+    proptest! {
+        #[test]
+        fn any_query_is_read_or_refused_without_a_panic(query in any::<String>(), values in "[a-z=&%0-9+]{0,200}") {
+            let _ = AuthorizationResponse::parse(&query);
+            if let Ok(response) = AuthorizationResponse::parse(&values) {
+                prop_assert!(!response.unverified_state.is_empty());
+            }
+        }
+    }
+}
