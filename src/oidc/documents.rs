@@ -156,8 +156,9 @@ impl<T: Send + Sync + 'static> Documents<T> {
         wish: Wish,
         fetch: impl Future<Output = Result<Fetched<T>, ProviderError>> + Send + 'static,
     ) -> Result<Arc<T>, ProviderError> {
-        let task = self.refresh_apart(source, wish, fetch);
-        task.await.expect("a fetch does not panic and is never aborted")
+        // The task ends early only if the process does.
+        let given_up = |_| Err(ProviderError::Unreachable { reason: "the fetch was given up".to_owned() });
+        self.refresh_apart(source, wish, fetch).await.unwrap_or_else(given_up)
     }
 
     /// Whether the document ought to be fetched now, before anybody needs it.

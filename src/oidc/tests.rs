@@ -571,6 +571,19 @@ async fn a_silent_provider_is_slow_and_a_closed_port_unreachable() {
 }
 
 #[tokio::test]
+async fn a_provider_on_https_may_have_an_authority_of_its_own() {
+    let world = World::new().await;
+    let authority = rcgen::generate_simple_self_signed(["ca.example".to_owned()]).unwrap().cert.pem();
+    let provider = world.provider_with(|settings| {
+        settings.issuer = world.server.origin.replace("http:", "https:");
+        settings.fetch.ca = vec![authority.into_bytes()];
+    });
+    // The server speaks plain HTTP, which such a provider never does.
+    assert_eq!(code_of(authorize(&provider).await), "provider_unreachable");
+    assert_eq!(world.server.requests.lock().unwrap().len(), 0);
+}
+
+#[tokio::test]
 async fn a_bad_issuer_or_authority_is_found_at_start() {
     let world = World::new().await;
     let setup = |change: fn(&mut ProviderSettings)| {
