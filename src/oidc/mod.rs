@@ -1,15 +1,28 @@
-//! The protocol: OpenID Connect towards a tenant's provider.
+//! The protocol: OpenID Connect as a relying party. Discovery, keys, the authorization request, the code's exchange, the
+//! id token's checks, sign-out at the provider. Not here: sessions and attempts (`session`), what an outcome means to a
+//! person (`flow`, `web`). The only home of `openidconnect`.
 //!
-//! Pure, without network or clock: what comes to the callback ([`response`](AuthorizationResponse)), the provider's
-//! keys, the checks of an id token ([`IdTokenError`] says which one failed), how the client proves who it is.
-//! Sessions, cookies and pages are not known here.
-#![allow(dead_code, reason = "used as soon as the networked half is wired in")]
+//! Pure, without network or clock: `response`, what comes to the callback; `key_set`, the provider's keys; `id_token`,
+//! its checks; `client_auth`, how the client proves who it is; `metadata`, what the provider says about itself.
+//! With both: `fetch`, one request; `source` and `documents`, what is fetched once for all; `provider` and `providers`.
 
 mod client_auth;
+mod documents;
+mod error;
+mod fetch;
 mod id_token;
 mod key_set;
+mod metadata;
+mod provider;
+mod providers;
 mod response;
+mod source;
+#[cfg(test)]
+mod tests;
 
 pub use client_auth::ClientKeyError;
+pub use error::{ProviderError, ProviderSetupError, RedeemError};
 pub use id_token::{Expected, IdTokenError};
+pub use provider::{AuthorizationRequest, Provider, Redeemed, SignOutRequest};
+pub use providers::Providers;
 pub use response::{AuthorizationResponse, Outcome, Refusal, ResponseError};

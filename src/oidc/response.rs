@@ -5,6 +5,7 @@ use std::fmt;
 
 use url::form_urlencoded;
 
+use super::ProviderError;
 use crate::secret::SecretString;
 
 /// Bytes of `state`; ours is far shorter.
@@ -81,6 +82,9 @@ pub enum ResponseError {
         /// Its `error_description`, capped, without control characters.
         description: Option<String>,
     },
+    /// Whether `iss` must be there is not known: the discovery document cannot be had.
+    #[error(transparent)]
+    Provider(#[from] ProviderError),
 }
 
 /// What a provider's `error` means to us.
@@ -189,6 +193,7 @@ impl ResponseError {
             Self::IssuerMissing => "response_issuer_missing",
             Self::Issuer => "response_issuer",
             Self::Refused { refusal, .. } => refusal.code(),
+            Self::Provider(error) => error.code(),
         }
     }
 
