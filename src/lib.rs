@@ -17,5 +17,7 @@ pub mod clock;
 pub mod config;
 pub mod metrics;
 pub mod net;
+pub mod pages;
 pub mod secret;
+pub mod session;
 pub mod tenant_id;

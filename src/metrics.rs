@@ -5,6 +5,7 @@
 use std::collections::HashSet;
 use std::sync::{Arc, RwLock};
 
+pub use prometheus::IntCounter;
 use prometheus::core::Collector;
 use prometheus::{
     Encoder as _, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts,
@@ -134,7 +135,7 @@ series! {
     session_operations_total: IntCounterVec { store, operation, result };
     /// Duration of operations of the session store, in seconds.
     session_operation_duration_seconds: HistogramVec { store, operation } in STORE_BUCKETS;
-    /// 1 when the last operation or check of the session store succeeded.
+    /// 1 when the last check of the session store succeeded.
     session_store_up: IntGaugeVec { store };
     /// Look-ups in the caches in memory.
     cache_requests_total: IntCounterVec { cache, result };

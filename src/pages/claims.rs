@@ -1,0 +1,155 @@
+//! Claims as people read them: known ones first and under a label, times as times, the rest as it is.
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::code_messages::{CLAIMS, TIME_FORMAT, TIME_MONTHS};
+use super::locale::Locale;
+use super::messages::Messages;
+use crate::clock::Timestamp;
+
+/// Claims that are moments: seconds since 1970, or RFC 3339 as Auth0 writes `updated_at`.
+const TIMES: [&str; 6] = ["auth_time", "exp", "iat", "nbf", "session_expiry", "updated_at"];
+
+/// A row of the dashboard's table.
+#[derive(Debug, Serialize)]
+pub struct Row<'a> {
+    label: Option<&'a str>,
+    name: &'a str,
+    value: Shown,
+}
+
+/// A value, in exactly one of these forms.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+struct Shown {
+    yes: bool,
+    no: bool,
+    none: bool,
+    text: Option<String>,
+    time: Option<Moment>,
+    list: Option<Vec<String>>,
+    json: Option<String>,
+}
+
+/// A point in time, for machines and for people.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct Moment {
+    iso: String,
+    text: String,
+}
+
+/// The rows of the table, known claims first.
+pub fn rows<'a>(claims: &'a Map<String, Value>, messages: &'a Messages, locale: Locale) -> Vec<Row<'a>> {
+    let known = CLAIMS.iter().filter_map(|name| claims.get_key_value(*name));
+    let others = claims.iter().filter(|(name, _)| !CLAIMS.contains(&name.as_str()));
+    let row = |(name, value): (&'a String, &'a Value)| Row {
+        label: messages.get(locale, &format!("claim.{name}")),
+        name,
+        value: shown(name, value, messages, locale),
+    };
+    known.chain(others).map(row).collect()
+}
+
+/// A moment in UTC; one beyond all calendars keeps its number.
+pub fn moment(at: Timestamp, messages: &Messages, locale: Locale) -> Moment {
+    let iso = at.to_string();
+    let text = OffsetDateTime::from_unix_timestamp(at.0).ok().and_then(|date| written(date, messages, locale));
+    Moment { text: text.unwrap_or_else(|| iso.clone()), iso }
+}
+
+fn written(date: OffsetDateTime, messages: &Messages, locale: Locale) -> Option<String> {
+    let months = messages.get(locale, TIME_MONTHS)?;
+    let month = months.split(' ').nth(usize::from(u8::from(date.month())) - 1)?;
+    let value = |name: &str| match name {
+        "day" => Some(date.day().to_string()),
+        "month" => Some(month.to_owned()),
+        "year" => Some(date.year().to_string()),
+        "time" => Some(format!("{:02}:{:02}", date.hour(), date.minute())),
+        _ => None,
+    };
+    Messages::fill(messages.get(locale, TIME_FORMAT)?, value).ok()
+}
+
+fn shown(name: &str, value: &Value, messages: &Messages, locale: Locale) -> Shown {
+    if let Some(at) = time(name, value) {
+        return Shown { time: Some(moment(at, messages, locale)), ..Shown::default() };
+    }
+    match value {
+        Value::Bool(yes) => Shown { yes: *yes, no: !*yes, ..Shown::default() },
+        Value::Array(items) if !items.is_empty() => {
+            Shown { list: Some(items.iter().map(plain).collect()), ..Shown::default() }
+        }
+        Value::Object(fields) if !fields.is_empty() => Shown { json: Some(plain(value)), ..Shown::default() },
+        Value::Number(_) => Shown { text: Some(plain(value)), ..Shown::default() },
+        Value::String(text) if !text.is_empty() => Shown { text: Some(text.clone()), ..Shown::default() },
+        Value::Null | Value::Array(_) | Value::Object(_) | Value::String(_) => Shown { none: true, ..Shown::default() },
+    }
+}
+
+/// The moment that a claim of this name means, if it is one that a calendar has.
+fn time(name: &str, value: &Value) -> Option<Timestamp> {
+    let at = match value {
+        Value::Number(number) if TIMES.contains(&name) => number.as_i64().or_else(|| Some(number.as_f64()? as i64))?,
+        Value::String(text) if TIMES.contains(&name) => OffsetDateTime::parse(text, &Rfc3339).ok()?.unix_timestamp(),
+        _ => return None,
+    };
+    OffsetDateTime::from_unix_timestamp(at).ok().map(|_| Timestamp(at))
+}
+
+/// A text as it is, anything else as compact JSON.
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn words() -> Messages {
+        let mut messages = Messages::default();
+        let source = "claim.email = \"E-mail\"\ntime.format = \"{day} {month} {year}, {time} UTC\"\n\
+                      time.months = \"January February March April May June July August September October November December\"";
+        messages.insert(Locale::En, source).unwrap();
+        messages
+    }
+
+    fn value(name: &str, value: &Value) -> Shown {
+        shown(name, value, &words(), Locale::En)
+    }
+
+    #[test]
+    fn known_claims_come_first_and_have_labels() {
+        let claims = json!({"https://acme.example/role": "admin", "email": "a@b.example", "name": "Ada"});
+        let words = words();
+        let rows = rows(claims.as_object().unwrap(), &words, Locale::En);
+        let shown: Vec<_> = rows.iter().map(|row| (row.name, row.label)).collect();
+        assert_eq!(shown, [("name", None), ("email", Some("E-mail")), ("https://acme.example/role", None)]);
+    }
+
+    #[test]
+    fn times_are_shown_as_times_only_where_a_time_is_meant() {
+        let expected =
+            Some(Moment { iso: "2026-11-23T14:05:00Z".to_owned(), text: "23 November 2026, 14:05 UTC".to_owned() });
+        for spelling in [json!(1_795_442_700), json!(1_795_442_700.4), json!("2026-11-23T15:05:00.250+01:00")] {
+            assert_eq!(value("updated_at", &spelling).time, expected, "{spelling}");
+        }
+        assert_eq!(value("points", &json!(1_795_442_700)).text.as_deref(), Some("1795442700"));
+        assert_eq!(value("exp", &json!(u64::MAX)).time, None);
+        assert_eq!(value("exp", &json!("soon")).text.as_deref(), Some("soon"));
+    }
+
+    #[test]
+    fn every_kind_of_value_has_its_form() {
+        assert!(value("a", &json!(true)).yes);
+        assert!(value("a", &json!(false)).no);
+        for empty in [json!(null), json!([]), json!({}), json!("")] {
+            assert!(value("a", &empty).none, "{empty}");
+        }
+        assert_eq!(value("a", &json!(["x", 1, {"y": 2}])).list.unwrap(), ["x", "1", "{\"y\":2}"]);
+        assert_eq!(value("a", &json!({"b": [1, 2]})).json.as_deref(), Some("{\"b\":[1,2]}"));
+    }
+}

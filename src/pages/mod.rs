@@ -1,0 +1,372 @@
+//! Pages: templates and data become HTML. The only home of `handlebars`. No HTTP: statuses, headers and routes are in
+//! `web`, which asks for a page by name and sends what it gets.
+//!
+//! Everything that a template writes is escaped; no page has a script, an inline style, or anything from elsewhere but
+//! a person's picture and a tenant's logo.
+//!
+//! Templates, message files and assets are embedded. Files of the same names in an operator's folder replace them, and
+//! those in a folder named like a tenant replace them for that tenant: `error.hbs`, `assets/style.css`; of a message
+//! file, such as `messages/de.toml`, only the messages that it names.
+
+mod accent;
+mod claims;
+mod code_messages;
+mod error_text;
+mod initials;
+mod locale;
+mod message_file;
+mod messages;
+mod sample;
+mod template_source;
+mod theme;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs;
+use std::path::Path;
+
+use bytes::Bytes;
+use serde_json::{Map, Value, json};
+
+pub use self::error_text::{Action, ErrorText};
+pub use self::locale::Locale;
+pub use self::theme::Fault;
+
+use self::theme::{Layer, Theme};
+use crate::clock::Timestamp;
+use crate::tenant_id::TenantId;
+
+/// The name shown where no tenant is known.
+const OWN_NAME: &str = "lychgate";
+
+/// What all pages share.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame<'a> {
+    /// Whose page it is; decides which templates it is made of.
+    pub tenant: Option<&'a TenantId>,
+    /// The tenant's name; its id if unset.
+    pub display_name: Option<&'a str>,
+    /// The URL of the tenant's logo.
+    pub logo: Option<&'a str>,
+    /// The tenant's colour.
+    pub accent: Option<[u8; 3]>,
+    /// Where to get help: https, http, mailto or tel; anything else is left out.
+    pub support_url: Option<&'a str>,
+    /// The path before the tenant's routes, such as `/acme`, `/acme/.lychgate` or nothing.
+    pub base: &'a str,
+    /// The path of the assets, such as `/assets`.
+    pub assets: &'a str,
+    /// The language.
+    pub locale: Locale,
+    /// The request's id.
+    pub request_id: &'a str,
+}
+
+/// A page and what is on it.
+#[derive(Clone, Debug)]
+pub enum Page<'a> {
+    /// What this is.
+    Landing {
+        /// The tenants to choose from; empty when they are not listed.
+        tenants: Vec<LandingTenant<'a>>,
+    },
+    /// A tenant's first page: log in, sign up.
+    Index,
+    /// Who is signed in.
+    Dashboard(Dashboard<'a>),
+    /// The session has ended.
+    LoggedOut,
+    /// Asks whether a sign-out that another site caused is wanted.
+    ConfirmLogout,
+    /// Something is wrong.
+    Error(ErrorPage<'a>),
+}
+
+/// A tenant on the landing page.
+#[derive(Clone, Copy, Debug)]
+pub struct LandingTenant<'a> {
+    /// Its id.
+    pub id: &'a str,
+    /// Its name; the id if unset.
+    pub display_name: Option<&'a str>,
+    /// The path or the URL before its routes.
+    pub base: &'a str,
+}
+
+/// Who is signed in and for how long.
+#[derive(Clone, Copy, Debug)]
+pub struct Dashboard<'a> {
+    /// What the person is called.
+    pub name: &'a str,
+    /// Their e-mail address.
+    pub email: Option<&'a str>,
+    /// The URL of their picture; initials if unset or not an http(s) URL or a path.
+    pub picture: Option<&'a str>,
+    /// What the provider said about them. No tokens.
+    pub claims: &'a Map<String, Value>,
+    /// When the session ends.
+    pub session: SessionTimes,
+}
+
+/// When a session began and when it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionTimes {
+    /// When the person signed in.
+    pub created: Timestamp,
+    /// When it ends without another request.
+    pub idle_end: Timestamp,
+    /// When it ends in any case.
+    pub absolute_end: Timestamp,
+    /// Which of these comes first.
+    pub ends: SessionEnd,
+}
+
+/// Why a session ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionEnd {
+    /// Nobody uses it until [`SessionTimes::idle_end`].
+    Idle,
+    /// The tenant's limit, [`SessionTimes::absolute_end`].
+    Absolute,
+    /// The provider's limit, [`SessionTimes::absolute_end`].
+    Provider,
+}
+
+/// What is wrong.
+#[derive(Clone, Copy, Debug)]
+pub struct ErrorPage<'a> {
+    /// The HTTP status, shown large.
+    pub status: u16,
+    /// What the page says and offers.
+    pub text: ErrorText,
+    /// The stable code, for those who help.
+    pub code: &'a str,
+    /// A sentence of the provider's, cleaned and cut by the caller.
+    pub detail: Option<&'a str>,
+}
+
+/// A file below the path of the assets. Its name changes with its content, so it may be cached for ever.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asset {
+    /// The `Content-Type`.
+    pub content_type: &'static str,
+    /// The content.
+    pub bytes: Bytes,
+}
+
+/// Why the templates cannot be used: every fault in every file.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+pub struct PagesError {
+    /// In order of files and lines, at least one.
+    pub faults: Vec<Fault>,
+}
+
+/// Why a page cannot be made: a template asks for what is not there.
+#[derive(Debug, thiserror::Error)]
+#[error("page {page}: {fault}")]
+pub struct RenderError {
+    /// The page's template.
+    pub page: &'static str,
+    /// The template and the line to blame.
+    pub fault: Fault,
+}
+
+/// All templates, checked and ready.
+#[derive(Debug)]
+pub struct Pages {
+    shared: Theme,
+    of_tenants: HashMap<TenantId, Theme>,
+    assets: BTreeMap<String, Asset>,
+}
+
+impl Pages {
+    /// The embedded templates, with the files of `overrides` and of `overrides/<tenant>` over them. A file that does
+    /// not parse, names what does not exist, or asks for data that no page has, is an error.
+    pub fn new(overrides: Option<&Path>) -> Result<Self, PagesError> {
+        let shipped = Layer::embedded();
+        let Some(folder) = overrides else {
+            return Theme::load(&[&shipped]).map(|shared| Self::of(shared, HashMap::new())).map_err(error);
+        };
+        let general = Layer::read(folder).map_err(|fault| error([fault]))?;
+        let shared = tried(&[&shipped, &general]).map_err(error)?;
+        let mut of_tenants = HashMap::new();
+        let mut faults = Vec::new();
+        for tenant in tenants_in(folder).map_err(|fault| error([fault]))? {
+            let layer = Layer::read(&folder.join(tenant.as_str())).map_err(|fault| vec![fault]);
+            match layer.and_then(|layer| tried(&[&shipped, &general, &layer])) {
+                Ok(theme) => drop(of_tenants.insert(tenant, theme)),
+                Err(more) => faults.extend(more),
+            }
+        }
+        if faults.is_empty() { Ok(Self::of(shared, of_tenants)) } else { Err(error(faults)) }
+    }
+
+    fn of(shared: Theme, of_tenants: HashMap<TenantId, Theme>) -> Self {
+        let themes = of_tenants.values().chain([&shared]);
+        let assets = themes.flat_map(|theme| theme.assets.clone()).collect();
+        Self { shared, of_tenants, assets }
+    }
+
+    /// Makes a page.
+    pub fn render(&self, frame: &Frame<'_>, page: &Page<'_>) -> Result<String, RenderError> {
+        let theme = frame.tenant.and_then(|tenant| self.of_tenants.get(tenant)).unwrap_or(&self.shared);
+        render(theme, frame, page)
+    }
+
+    /// The file of this name below the path of the assets: a hashed name, or `accent-rrggbb.css`.
+    pub fn asset(&self, file_name: &str) -> Option<Asset> {
+        self.assets.get(file_name).cloned().or_else(|| {
+            let css = accent::file(file_name)?;
+            Some(Asset { content_type: "text/css; charset=utf-8", bytes: css.into() })
+        })
+    }
+}
+
+fn error(faults: impl IntoIterator<Item = Fault>) -> PagesError {
+    let in_order: BTreeSet<Fault> = faults.into_iter().collect();
+    PagesError { faults: in_order.into_iter().collect() }
+}
+
+/// The folders in `overrides` that are named like a tenant, in order. One called `messages` holds messages.
+fn tenants_in(overrides: &Path) -> Result<BTreeSet<TenantId>, Fault> {
+    let entries = fs::read_dir(overrides).map_err(|error| Fault {
+        file: overrides.display().to_string(),
+        line: None,
+        reason: format!("cannot be read: {error}"),
+    })?;
+    let folders = entries.flatten().filter(|entry| entry.path().is_dir() && entry.file_name() != "messages");
+    Ok(folders.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
+}
+
+/// A theme that was tried on a page of every kind.
+fn tried(layers: &[&Layer]) -> Result<Theme, Vec<Fault>> {
+    let theme = Theme::load(layers)?;
+    let tenant = "acme".parse().ok();
+    let full = Frame {
+        tenant: tenant.as_ref(),
+        display_name: Some("Acme Bank"),
+        logo: Some("/logo.svg"),
+        accent: None,
+        support_url: Some("https://acme.example/help"),
+        base: "/acme",
+        assets: "/assets",
+        locale: Locale::En,
+        request_id: "sample",
+    };
+    let bare = Frame { tenant: None, display_name: None, logo: None, support_url: None, base: "", ..full };
+    let claims = sample::claims();
+    let pages = sample::pages(&claims);
+    let tries = pages.iter().flat_map(|page| [(&full, page), (&bare, page)]);
+    let faults: Vec<_> = tries.filter_map(|(frame, page)| render(&theme, frame, page).err()).map(|e| e.fault).collect();
+    if faults.is_empty() { Ok(theme) } else { Err(faults) }
+}
+
+fn render(theme: &Theme, frame: &Frame<'_>, page: &Page<'_>) -> Result<String, RenderError> {
+    let name = page.template();
+    let data = json!({
+        "locale": frame.locale.as_str(),
+        "kind": name,
+        "brand_is_heading": matches!(page, Page::Dashboard(_)),
+        "name": frame.display_name.or(frame.tenant.map(TenantId::as_str)).unwrap_or(OWN_NAME),
+        "logo": frame.logo,
+        "accent": accent::file_name(frame.accent.unwrap_or(accent::DEFAULT)),
+        "support_url": frame.support_url.filter(|url| starts_with_one_of(url, &["https://", "http://", "mailto:", "tel:"])),
+        "base": frame.base,
+        "assets": frame.assets,
+        "request_id": frame.request_id,
+        "page": page.data(theme, frame),
+    });
+    theme.render(name, &data).map_err(|error| RenderError { page: name, fault: theme.blame(&error) })
+}
+
+impl Page<'_> {
+    const fn template(&self) -> &'static str {
+        match self {
+            Self::Landing { .. } => "landing",
+            Self::Index => "index",
+            Self::Dashboard(_) => "dashboard",
+            Self::LoggedOut => "logged_out",
+            Self::ConfirmLogout => "confirm_logout",
+            Self::Error(_) => "error",
+        }
+    }
+
+    fn data(&self, theme: &Theme, frame: &Frame<'_>) -> Value {
+        match self {
+            Self::Landing { tenants } => {
+                json!({ "tenants": tenants.iter().map(LandingTenant::data).collect::<Vec<_>>() })
+            }
+            Self::Dashboard(dashboard) => dashboard.data(theme, frame.locale),
+            Self::Error(page) => page.data(theme, frame),
+            Self::Index | Self::LoggedOut | Self::ConfirmLogout => Value::Null,
+        }
+    }
+}
+
+impl LandingTenant<'_> {
+    fn data(&self) -> Value {
+        let name = self.display_name.unwrap_or(self.id);
+        json!({
+            "name": name,
+            "base": self.base,
+            "initials": initials::initials(name),
+            "color": initials::color(self.id),
+        })
+    }
+}
+
+impl Dashboard<'_> {
+    fn data(&self, theme: &Theme, locale: Locale) -> Value {
+        let moment = |at| claims::moment(at, &theme.messages, locale);
+        let SessionTimes { created, idle_end, absolute_end, ends } = self.session;
+        let end = if ends == SessionEnd::Idle { idle_end } else { absolute_end };
+        let person = self.claims.get("sub").and_then(Value::as_str).unwrap_or(self.name);
+        json!({
+            "name": self.name,
+            "email": self.email.filter(|email| *email != self.name),
+            "picture": self.picture.filter(|url| starts_with_one_of(url, &["https://", "http://", "/"])),
+            "initials": initials::initials(self.name),
+            "color": initials::color(person),
+            "created": moment(created),
+            "ends": moment(end),
+            "absolute_end": moment(absolute_end),
+            "ends_idle": ends == SessionEnd::Idle,
+            "ends_at_provider": ends == SessionEnd::Provider,
+            "claims": claims::rows(self.claims, &theme.messages, locale),
+            "json": serde_json::to_string_pretty(self.claims).unwrap_or_default(),
+        })
+    }
+}
+
+impl ErrorPage<'_> {
+    fn data(&self, theme: &Theme, frame: &Frame<'_>) -> Value {
+        let words = |key: &str| theme.messages.get(frame.locale, key).unwrap_or_default();
+        let part = |part: &str| words(&format!("error.{}.{part}", self.text.id()));
+        let offered = self.text.actions().iter().filter(|action| frame.tenant.is_some() || !action.needs_tenant());
+        let actions: Vec<_> = offered
+            .map(|action| {
+                let href = action.route().map(|route| format!("{}{route}", frame.base)).unwrap_or_default();
+                json!({ "href": href, "label": words(&format!("action.{}", action.id())) })
+            })
+            .collect();
+        json!({
+            "status": self.status,
+            "title": part("title"),
+            "text": part("text"),
+            "next": part("next"),
+            "causes": if self.text.has_causes() { part("causes").lines().collect() } else { vec![] },
+            "code": self.code,
+            "detail": self.detail,
+            "actions": actions,
+        })
+    }
+}
+
+fn starts_with_one_of(url: &str, beginnings: &[&str]) -> bool {
+    beginnings
+        .iter()
+        .any(|beginning| url.get(..beginning.len()).is_some_and(|start| start.eq_ignore_ascii_case(beginning)))
+}
+
+#[cfg(test)]
+mod tests;

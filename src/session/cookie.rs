@@ -1,0 +1,74 @@
+//! The value of the session cookie: which ring key, which session, and the key that opens its record.
+
+use crate::secret::{self, Key, RingKey, SecretString};
+use crate::tenant_id::TenantId;
+
+const RING_LEN: usize = 4;
+const ID_LEN: usize = 16;
+const TEXT_LEN: usize = (RING_LEN + ID_LEN + secret::KEY_LEN) * 4 / 3 + 1;
+
+/// A cookie's three parts. Id and key are random; the ring key's id is not secret.
+pub(super) struct Cookie {
+    /// The ring key that the session stands under.
+    pub(super) ring: [u8; RING_LEN],
+    /// The session's id; the store knows only a keyed hash of it.
+    pub(super) id: [u8; ID_LEN],
+    /// What the record's key derives from; nothing but the browser keeps it.
+    pub(super) key: Key,
+}
+
+impl Cookie {
+    /// The cookie of a new session.
+    pub(super) fn generate(ring: &RingKey) -> Self {
+        Self { ring: ring.id(), id: secret::random(), key: Key::generate() }
+    }
+
+    /// The cookie's value: 70 characters of base64url.
+    pub(super) fn to_text(&self) -> SecretString {
+        secret::base64url(&[&self.ring[..], &self.id, self.key.expose()].concat()).into()
+    }
+
+    /// Reads a value as [`Cookie::to_text`] writes it.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let bytes = secret::from_base64url(text)?;
+        let (ring, rest) = bytes.split_first_chunk()?;
+        let (id, key) = rest.split_first_chunk()?;
+        Some(Self { ring: *ring, id: *id, key: Key::from_bytes(key.try_into().ok()?) })
+    }
+}
+
+/// What the cache knows a session by: a hash of the whole cookie value and the tenant it was shown to.
+pub(super) type CacheKey = [u8; 32];
+
+/// The cache's key for `value`; `None` if no session cookie is that long.
+pub(super) fn cache_key(tenant: &TenantId, value: &str) -> Option<CacheKey> {
+    (value.len() == TEXT_LEN).then(|| secret::sha256(&[tenant.as_str().as_bytes(), b"\0", value.as_bytes()].concat()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secret::ExposeSecret as _;
+
+    #[test]
+    fn a_cookie_reads_back_and_nothing_else_does() {
+        let cookie = Cookie::generate(&RingKey::new(Key::generate()));
+        let text = cookie.to_text();
+        let text = text.expose_secret();
+        assert_eq!(text.len(), TEXT_LEN);
+        let again = Cookie::parse(text).unwrap();
+        assert_eq!((again.ring, again.id, again.key.expose()), (cookie.ring, cookie.id, cookie.key.expose()));
+        for bad in ["", "x", &text[1..], &format!("{text}A"), &text.replace(|_: char| true, "é"), &"!".repeat(70)] {
+            assert!(Cookie::parse(bad).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_cookie_has_one_spelling() {
+        let text = Cookie::generate(&RingKey::new(Key::generate())).to_text();
+        let (head, last) = text.expose_secret().split_at(TEXT_LEN - 1);
+        let spellings = ('A'..='Z').chain('a'..='z').chain('0'..='9').chain(['-', '_']);
+        // The last character holds two bits of the key; the other four must be zero.
+        assert_eq!(spellings.filter(|c| Cookie::parse(&format!("{head}{c}")).is_some()).count(), 4, "{last}");
+    }
+}
