@@ -1,0 +1,177 @@
+//! Every key that a settings file may hold: its path, its default, a line on what it does. The defaults in force, the
+//! unknown keys, and `tenants/example.toml.sample` all come from these tables.
+
+use std::fmt::Write as _;
+
+/// One key.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Key {
+    /// Tables and name, dots between.
+    pub(super) path: &'static str,
+    /// The default, written as TOML.
+    pub(super) default: Option<&'static str>,
+    /// What one may write where there is no default, as TOML; empty where the table is free.
+    pub(super) example: &'static str,
+    /// What it does, a sentence.
+    pub(super) help: &'static str,
+}
+
+impl Key {
+    /// The table that the key stands in, empty for the top of the file.
+    pub(super) fn table(&self) -> &'static str {
+        self.path.rsplit_once('.').map_or("", |(table, _)| table)
+    }
+
+    /// The key's own name.
+    pub(super) fn name(&self) -> &'static str {
+        self.path.rsplit_once('.').map_or(self.path, |(_, name)| name)
+    }
+
+    /// Whether the key is a table of names that we do not know beforehand.
+    pub(super) const fn is_map(&self) -> bool {
+        self.default.is_none() && self.example.is_empty()
+    }
+}
+
+const fn with(path: &'static str, default: &'static str, help: &'static str) -> Key {
+    Key { path, default: Some(default), example: "", help }
+}
+
+const fn none(path: &'static str, example: &'static str, help: &'static str) -> Key {
+    Key { path, default: None, example, help }
+}
+
+/// The keys of `lychgate.toml`.
+pub(super) const SETTINGS: &[Key] = &[
+    with("listen", r#""127.0.0.1:3000""#, "Where browsers and proxies connect; port 0 picks a free one."),
+    none("admin_listen", r#""127.0.0.1:3001""#, "Where health and metrics are served besides, for operators only."),
+    none("public_url", r#""https://login.example.com""#, "Scheme, host and port under which browsers reach us."),
+    with("tenants", r#""tenants""#, "The folder of tenant files."),
+    none("templates", r#""templates""#, "The folder of templates that replace the embedded ones."),
+    with("data", r#""data""#, "The folder of the database and the root secret."),
+    with("trusted_proxies", r#"["127.0.0.0/8", "::1/128"]"#, "Peers whose forwarding headers count."),
+    with("metrics_allow", "[]", "Peers, besides loopback, that may read /metrics and health details."),
+    with("list_tenants", "false", "Whether the page at / names the tenants."),
+    with("on_invalid_tenant", r#""fail""#, "What a bad tenant file does at start: fail, or skip that tenant."),
+    none("secret", r#""${LYCHGATE_KEY}""#, "The root secret, as `lychgate secret` prints one; else made in the data folder."),
+    none("secret_file", r#""secret.key""#, "A file that holds the root secret."),
+    with("sessions.store", r#""embedded""#, "Where sessions are kept: embedded (SQLite in the data folder)."),
+    none("sessions.redis_url", r#""redis://127.0.0.1""#, "Not built yet."),
+    with("sessions.cache", r#""64MiB""#, "Memory for sessions read lately."),
+    with("log.format", r#""auto""#, "How a line looks: text, json, or auto (text on a terminal)."),
+    with("log.level", r#""info""#, "A level, or a filter such as \"lychgate=debug,warn\"."),
+    with("server.header_timeout", r#""10s""#, "How long a client may take to send a request's head or to shake hands."),
+    with("server.request_timeout", r#""30s""#, "How long a request may take in all, its body included."),
+    with("server.idle_timeout", r#""75s""#, "How long a connection may do nothing."),
+    with("server.max_connections", "10000", "Open connections at the same time."),
+    with("server.max_header_bytes", r#""32KiB""#, "Size of a request's head."),
+    with("server.max_body_bytes", r#""256KiB""#, "Size of a request's body on our own routes."),
+    with("server.drain_delay", r#""5s""#, "How long /readyz says no, after SIGTERM, before connections are refused."),
+    with("server.drain_timeout", r#""20s""#, "How long requests may then go on."),
+    none("tls.certificate_file", r#""tls.crt""#, "The certificate chain, PEM; read anew when it changes."),
+    none("tls.key_file", r#""tls.key""#, "The certificate's private key, PEM."),
+    with("metrics.tenant_label_limit", "200", "Tenants beyond this many share the metric label `_other`."),
+];
+
+/// The keys of a tenant file.
+pub(super) const TENANT: &[Key] = &[
+    none("domain", r#""acme.eu.auth0.com""#, "The Auth0 tenant's host name. Either this or `issuer`."),
+    none("issuer", r#""https://id.acme.example/realms/main""#, "Any OpenID provider's issuer, byte for byte."),
+    none("client_id", r#""nI7pQ3…""#, "Who we are at the provider."),
+    none("client_secret", r#""${ACME_CLIENT_SECRET}""#, "How we prove it."),
+    none("client_secret_file", r#""acme.secret""#, "A file that holds the client secret."),
+    none("private_key", r#""${ACME_PRIVATE_KEY}""#, "The key that proves it instead, PEM."),
+    none("private_key_file", r#""acme.pem""#, "A file that holds the private key."),
+    with("private_key_alg", r#""RS256""#, "What the private key signs with: RS256, PS256 or ES256."),
+    none("private_key_id", r#""key-1""#, "The private key's id at the provider."),
+    none(
+        "client_auth",
+        r#""client_secret_basic""#,
+        "client_secret_post (if there is a secret), client_secret_basic, private_key_jwt (if there is a key), or none.",
+    ),
+    with(
+        "id_token_signed_response_alg",
+        r#""RS256""#,
+        "The one algorithm of id tokens: RS256, PS256, ES256, EdDSA or HS256.",
+    ),
+    with("leeway", r#""60s""#, "By how much the provider's clock and ours may differ."),
+    with("id_token_max_age", r#""10m""#, "How old an id token may be when it arrives."),
+    with("pushed_authorization_requests", "false", "Whether the authorization request is pushed (RFC 9126)."),
+    with("userinfo", "false", "Whether claims of the userinfo endpoint are added."),
+    none("ca_file", r#""ca.pem""#, "Certificates, PEM, trusted for the provider besides the system's."),
+    none("proxy", r#""http://proxy.internal:3128""#, "The HTTP proxy on the way to the provider."),
+    with("timeout", r#""5s""#, "How long one request to the provider may take."),
+    with("scopes", r#"["openid", "profile", "email"]"#, "What is asked for; openid is always among it."),
+    with("response_mode", r#""query""#, "How the answer comes back: query or form_post."),
+    none("audience", r#""https://api.acme.example""#, "The API that access tokens are for."),
+    none("connection", r#""google-oauth2""#, "The one connection to sign in with."),
+    none("organization", r#""org_abc123""#, "The organization, id or name, that one must belong to."),
+    with("organizations", "[]", "Several organizations, any of which one must belong to."),
+    none("screen_hint", r#""signup""#, "The page that the provider shows first."),
+    none("prompt", r#""login""#, "none, or any of login, consent, select_account."),
+    none("login_hint", r#""@acme.example""#, "Whom the provider suggests."),
+    none("ui_locales", r#""de en""#, "Languages of the provider's pages, the preferred one first."),
+    none("max_age", r#""12h""#, "How long ago the user may have signed in at the provider."),
+    none("acr_values", r#""phr""#, "How the user must have signed in at the provider."),
+    with(
+        "allowed_params",
+        r#"["screen_hint", "prompt", "login_hint", "connection", "organization", "invitation", "ui_locales", "max_age", "acr_values"]"#,
+        "Parameters that the query of /login may set, where this file does not.",
+    ),
+    none("login_redirect", r#""/dashboard""#, "Where a sign-in ends if nobody asked otherwise; our dashboard if unset."),
+    with("return_to_origins", "[]", "Origins a sign-in may return to, such as \"https://*.acme.example\"."),
+    none("post_logout_redirect", r#""https://acme.example/""#, "Where a sign-out ends; our own page if unset."),
+    with("logout_at_provider", "true", "Whether a sign-out ends the provider's session, too."),
+    with("federated_logout", "false", "Whether it also ends the session behind an Auth0 tenant."),
+    none("display_name", r#""Acme""#, "The name people know; the file's name if unset."),
+    none("logo", r#""https://acme.example/logo.svg""#, "A picture for the pages, https or a path of ours."),
+    none("accent_color", r##""#eb5424""##, "The pages' colour."),
+    none("support_url", r#""https://acme.example/help""#, "Where people get help, https or mailto."),
+    with("remember_users", "true", "Whether users seen are remembered."),
+    with("hosts", "[]", "Host names at whose root this tenant stands."),
+    with("prefix", r#""""#, "Below which path our routes stand, such as \"/.lychgate\"."),
+    with("session.idle", r#""1d""#, "Ends a session after this long without a request."),
+    with("session.absolute", r#""7d""#, "Ends a session after this long in any case."),
+    none("endpoints.authorization_endpoint", r#""https://id.acme.example/authorize""#, "Replaces the discovered one."),
+    none("endpoints.token_endpoint", r#""https://id.acme.example/token""#, "Replaces the discovered one."),
+    none("endpoints.jwks_uri", r#""https://id.acme.example/keys""#, "Replaces the discovered one."),
+    none("endpoints.userinfo_endpoint", r#""https://id.acme.example/userinfo""#, "Replaces the discovered one."),
+    none("endpoints.end_session_endpoint", r#""https://id.acme.example/logout""#, "Replaces the discovered one."),
+    none("endpoints.revocation_endpoint", r#""https://id.acme.example/revoke""#, "Replaces the discovered one."),
+    none(
+        "endpoints.pushed_authorization_request_endpoint",
+        r#""https://id.acme.example/par""#,
+        "Replaces the discovered one.",
+    ),
+    none("extra_authorize_params", "", "Parameters of any name that go to the provider as they are: ext-color = \"red\"."),
+];
+
+/// The keys that the least tenant file holds; the sample shows them without `#`.
+const LEAST: [&str; 3] = ["domain", "client_id", "client_secret"];
+
+/// A tenant file that shows every key, its default, and what it does.
+pub fn tenant_sample() -> String {
+    let mut text = String::from(
+        "# A tenant, every key of it. Copy this file to <id>.toml, where <id> is the name in the URL, or let\n\
+         # `lychgate tenant add` write one; `lychgate check` says what is wrong with it, `lychgate urls` what to\n\
+         # paste into Auth0. Keys behind a # show their default, or an example where there is none.\n\
+         # ${NAME} in any text is the environment variable NAME; files are relative to this one.\n\
+         # Durations: \"1d\", \"12h\", \"15m\", \"30s\", \"250ms\", or whole seconds.\n",
+    );
+    let mut table = "";
+    for key in TENANT {
+        let section = if key.is_map() { key.path } else { key.table() };
+        if section != table {
+            table = section;
+            write!(text, "\n[{table}]").expect("a String takes everything");
+        }
+        let aside = if key.default.is_some() || key.is_map() { "" } else { " (no default)" };
+        writeln!(text, "\n# {}{aside}", key.help).expect("a String takes everything");
+        let hash = if LEAST.contains(&key.path) { "" } else { "# " };
+        if !key.is_map() {
+            writeln!(text, "{hash}{} = {}", key.name(), key.default.unwrap_or(key.example))
+                .expect("a String takes everything");
+        }
+    }
+    text
+}
