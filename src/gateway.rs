@@ -8,7 +8,7 @@ use std::sync::Arc;
 use url::Url;
 
 use crate::clock::Clock;
-use crate::config::{Settings, TenantSettings};
+use crate::config::Settings;
 use crate::metrics::Metrics;
 use crate::net::{Networks, Visitor};
 use crate::oidc::{ProviderSetupError, Providers};
@@ -83,20 +83,19 @@ impl Gateway {
     ///
     /// # Errors
     /// Says which file or tenant cannot be used.
-    pub async fn open(settings: &Settings, clock: Clock) -> Result<Self, GatewayError> {
-        let metrics = Metrics::new(settings.metrics.tenant_label_limit);
+    pub async fn open(settings: &Settings, clock: Clock, metrics: Arc<Metrics>) -> Result<Self, GatewayError> {
         let pages = Pages::new(settings.templates_dir.as_deref())?;
         make_private_folder(&settings.data_dir)?;
         let ring = ring_key(settings)?;
         let providers = Providers::new(clock.clone(), metrics.clone());
         let tenants = Tenants::new(settings, &providers, &ring)?;
-        let database = settings.data_dir.join("lychgate.db");
-        let sessions = Sessions::open(&database, ring, &settings.sessions, clock.clone(), metrics.clone()).await?;
+        let sessions =
+            Sessions::open(&settings.data_dir, ring, &settings.sessions, clock.clone(), metrics.clone()).await?;
         metrics.tenants.with_label_values(&["active"]).set(tenants.by_id.len() as i64);
         Ok(Self {
             tenants,
             providers,
-            sessions: Arc::new(sessions),
+            sessions,
             pages,
             metrics,
             clock,
@@ -178,8 +177,12 @@ pub enum Destination<'a> {
 
 impl Tenants {
     fn new(settings: &Settings, providers: &Arc<Providers>, ring: &RingKey) -> Result<Self, GatewayError> {
-        let mut tenants =
-            Self { by_id: BTreeMap::new(), by_host: HashMap::new(), shared: SharedOrigin::of(settings), ports: ports(settings) };
+        let mut tenants = Self {
+            by_id: BTreeMap::new(),
+            by_host: HashMap::new(),
+            shared: SharedOrigin::of(settings),
+            ports: ports(settings),
+        };
         for settings in &settings.tenants {
             let tenant = Tenant::new(settings.clone(), providers, ring);
             let tenant = tenant.map_err(|cause| GatewayError::Provider { tenant: settings.id.clone(), cause })?;
@@ -244,7 +247,9 @@ impl Tenants {
         let scheme = if is_loopback_name(name) { visitor.scheme.as_str() } else { "https" };
         match port {
             None => Some(format!("{scheme}://{name}")),
-            Some(port) if self.ports.contains(&port) || is_loopback_name(name) => Some(format!("{scheme}://{name}:{port}")),
+            Some(port) if self.ports.contains(&port) || is_loopback_name(name) => {
+                Some(format!("{scheme}://{name}:{port}"))
+            }
             Some(_) => None,
         }
     }
@@ -273,9 +278,7 @@ impl SharedOrigin {
     fn origin(&self, visitor: &Visitor, name: &str) -> Option<String> {
         match self {
             Self::Public { host, origin } => (*host == visitor.host).then(|| origin.clone()),
-            Self::Loopback => {
-                is_loopback_name(name).then(|| format!("{}://{}", visitor.scheme.as_str(), visitor.host))
-            }
+            Self::Loopback => is_loopback_name(name).then(|| format!("{}://{}", visitor.scheme.as_str(), visitor.host)),
             Self::None => None,
         }
     }
@@ -301,5 +304,7 @@ fn split_port(host: &str) -> (&str, Option<u16>) {
 
 fn is_loopback_name(name: &str) -> bool {
     let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    name == "localhost" || name.ends_with(".localhost") || address.is_ok_and(|address| address.to_canonical().is_loopback())
+    name == "localhost"
+        || name.ends_with(".localhost")
+        || address.is_ok_and(|address| address.to_canonical().is_loopback())
 }

@@ -13,6 +13,7 @@
 //! | 6 roof | [`cli`] | commands, logs, exit codes |
 //! | annex | [`demo`] | the embedded provider; imports the ground floor and [`server`] only |
 
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod demo;
@@ -23,6 +24,7 @@ pub mod net;
 pub mod oidc;
 pub mod pages;
 pub mod secret;
+pub mod server;
 pub mod session;
 pub mod tenant;
 pub mod tenant_id;

@@ -5,12 +5,12 @@
 use std::collections::HashSet;
 use std::sync::{Arc, RwLock};
 
-pub use prometheus::{IntCounter, IntGauge};
 use prometheus::core::Collector;
 use prometheus::{
-    Encoder as _, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    Encoder as _, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
+pub use prometheus::{IntCounter, IntGauge};
 
 use crate::tenant_id::TenantId;
 

@@ -257,15 +257,41 @@ mod tests {
 
     #[test]
     fn headers_of_a_peer_that_is_not_trusted_do_not_count() {
-        let visitor = seen("192.0.2.7", &[("host", "a.example"), ("x-forwarded-for", "1.2.3.4"), ("x-forwarded-host", "b.example, c"), ("x-forwarded-proto", "https")]);
-        let expected = Visitor { address: "192.0.2.7".parse().unwrap(), scheme: Scheme::Http, host: "a.example".into(), direct: false };
+        let visitor = seen(
+            "192.0.2.7",
+            &[
+                ("host", "a.example"),
+                ("x-forwarded-for", "1.2.3.4"),
+                ("x-forwarded-host", "b.example, c"),
+                ("x-forwarded-proto", "https"),
+            ],
+        );
+        let expected = Visitor {
+            address: "192.0.2.7".parse().unwrap(),
+            scheme: Scheme::Http,
+            host: "a.example".into(),
+            direct: false,
+        };
         assert_eq!(visitor, Ok(expected));
     }
 
     #[test]
     fn a_trusted_proxy_says_who_asks_for_what() {
-        let visitor = seen("127.0.0.1", &[("host", "inner:3000"), ("x-forwarded-for", "6.6.6.6, 1.2.3.4, 10.1.1.1"), ("x-forwarded-host", "A.Example.:443"), ("x-forwarded-proto", "https")]);
-        let expected = Visitor { address: "1.2.3.4".parse().unwrap(), scheme: Scheme::Https, host: "a.example".into(), direct: false };
+        let visitor = seen(
+            "127.0.0.1",
+            &[
+                ("host", "inner:3000"),
+                ("x-forwarded-for", "6.6.6.6, 1.2.3.4, 10.1.1.1"),
+                ("x-forwarded-host", "A.Example.:443"),
+                ("x-forwarded-proto", "https"),
+            ],
+        );
+        let expected = Visitor {
+            address: "1.2.3.4".parse().unwrap(),
+            scheme: Scheme::Https,
+            host: "a.example".into(),
+            direct: false,
+        };
         assert_eq!(visitor, Ok(expected));
     }
 
@@ -282,16 +308,36 @@ mod tests {
             let refused = seen("127.0.0.1", &[("host", "a.example"), (name, value)]);
             assert_eq!(refused, Err(VisitorError::Forwarded(name)), "{name}: {value}");
         }
-        let twice = seen("127.0.0.1", &[("host", "a.example"), (X_FORWARDED_PROTO, "https"), (X_FORWARDED_PROTO, "https")]);
+        let twice =
+            seen("127.0.0.1", &[("host", "a.example"), (X_FORWARDED_PROTO, "https"), (X_FORWARDED_PROTO, "https")]);
         assert_eq!(twice, Err(VisitorError::Forwarded(X_FORWARDED_PROTO)));
     }
 
     #[test]
     fn a_host_has_one_spelling() {
-        for (text, host) in [("A.example", "a.example"), ("a.example.", "a.example"), ("a.example:80", "a.example"), ("a.example:8080", "a.example:8080"), ("[::1]:80", "[::1]"), ("127.0.0.1:3000", "127.0.0.1:3000")] {
+        for (text, host) in [
+            ("A.example", "a.example"),
+            ("a.example.", "a.example"),
+            ("a.example:80", "a.example"),
+            ("a.example:8080", "a.example:8080"),
+            ("[::1]:80", "[::1]"),
+            ("127.0.0.1:3000", "127.0.0.1:3000"),
+        ] {
             assert_eq!(normal_host(text, Scheme::Http).as_deref(), Some(host), "{text}");
         }
-        for bad in ["", ".", "a..b", "a.example:", "a.example:0", "a.example:99999", "a.example:+80", "user@a.example", "[::1", "a/b", "a:1:2"] {
+        for bad in [
+            "",
+            ".",
+            "a..b",
+            "a.example:",
+            "a.example:0",
+            "a.example:99999",
+            "a.example:+80",
+            "user@a.example",
+            "[::1",
+            "a/b",
+            "a:1:2",
+        ] {
             assert_eq!(normal_host(bad, Scheme::Http), None, "{bad}");
         }
     }
@@ -301,7 +347,8 @@ mod tests {
         assert_eq!(seen("127.0.0.1", &[]), Err(VisitorError::Host));
         assert_eq!(seen("127.0.0.1", &[("host", "a"), ("host", "a")]), Err(VisitorError::Host));
         let peer = SocketAddr::from(([127, 0, 0, 1], 1));
-        let both = |authority| visitor(peer, true, &headers(&[("host", "a.example")]), Some(authority), &Networks::default());
+        let both =
+            |authority| visitor(peer, true, &headers(&[("host", "a.example")]), Some(authority), &Networks::default());
         assert!(both("A.example").is_ok_and(|visitor| visitor.direct && visitor.scheme == Scheme::Https));
         assert_eq!(both("b.example"), Err(VisitorError::Host));
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use url::Url;
 
-use crate::config::{OriginPattern, TenantSettings};
+use crate::config::TenantSettings;
 use crate::oidc::{Provider, ProviderSetupError, Providers};
 use crate::secret::{Key, RingKey};
 use crate::tenant_id::TenantId;
@@ -28,7 +28,11 @@ impl Tenant {
     ///
     /// # Errors
     /// Certificates, proxy or private key cannot be used.
-    pub fn new(settings: TenantSettings, providers: &Arc<Providers>, ring: &RingKey) -> Result<Self, ProviderSetupError> {
+    pub fn new(
+        settings: TenantSettings,
+        providers: &Arc<Providers>,
+        ring: &RingKey,
+    ) -> Result<Self, ProviderSetupError> {
         let provider = providers.provider(&settings.id, &settings.provider)?;
         let attempt_key = ring.derive(&settings.id, "sign-in attempt");
         Ok(Self { settings, provider, attempt_key })
@@ -57,7 +61,9 @@ impl Tenant {
             return Err(ReturnToError::Malformed);
         }
         let url = match unverified.strip_prefix('/') {
-            Some(rest) if !rest.starts_with('/') => Url::parse(&place.origin).and_then(|origin| origin.join(unverified)),
+            Some(rest) if !rest.starts_with('/') => {
+                Url::parse(&place.origin).and_then(|origin| origin.join(unverified))
+            }
             Some(_) => return Err(ReturnToError::Malformed),
             None => Url::parse(unverified),
         };
@@ -68,7 +74,7 @@ impl Tenant {
         if url.origin().ascii_serialization() == place.origin {
             return self.return_to_own(place, &url);
         }
-        if self.settings.sign_in.return_to_origins.iter().any(|pattern| matches(pattern, &url)) {
+        if self.settings.sign_in.return_to_origins.iter().any(|pattern| pattern.matches(&url)) {
             return Ok(ReturnTo(url.into()));
         }
         Err(ReturnToError::OriginNotAllowed)
@@ -96,17 +102,6 @@ impl Tenant {
             None => ReturnTo(place.path("/dashboard")),
         }
     }
-}
-
-/// Whether `url` lies on an origin that the pattern names. Subdomains match at a dot only.
-fn matches(pattern: &OriginPattern, url: &Url) -> bool {
-    let Some(host) = url.host_str() else { return false };
-    let same_host = if pattern.subdomains {
-        host.strip_suffix(&pattern.host).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
-    } else {
-        host == pattern.host
-    };
-    url.scheme() == pattern.scheme && url.port_or_known_default() == Some(pattern.port) && same_host
 }
 
 /// Where a browser found the tenant: the origin, and the path before the tenant's routes.

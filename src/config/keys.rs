@@ -53,10 +53,13 @@ pub(super) const SETTINGS: &[Key] = &[
     with("metrics_allow", "[]", "Peers, besides loopback, that may read /metrics and health details."),
     with("list_tenants", "false", "Whether the page at / names the tenants."),
     with("on_invalid_tenant", r#""fail""#, "What a bad tenant file does at start: fail, or skip that tenant."),
-    none("secret", r#""${LYCHGATE_KEY}""#, "The root secret, as `lychgate secret` prints one; else made in the data folder."),
+    none(
+        "secret",
+        r#""${LYCHGATE_KEY}""#,
+        "The root secret, as `lychgate secret` prints one; else made in the data folder.",
+    ),
     none("secret_file", r#""secret.key""#, "A file that holds the root secret."),
     with("sessions.store", r#""embedded""#, "Where sessions are kept: embedded (SQLite in the data folder)."),
-    none("sessions.redis_url", r#""redis://127.0.0.1""#, "Not built yet."),
     with("sessions.cache", r#""64MiB""#, "Memory for sessions read lately."),
     with("log.format", r#""auto""#, "How a line looks: text, json, or auto (text on a terminal)."),
     with("log.level", r#""info""#, "A level, or a filter such as \"lychgate=debug,warn\"."),
@@ -118,7 +121,11 @@ pub(super) const TENANT: &[Key] = &[
         r#"["screen_hint", "prompt", "login_hint", "connection", "organization", "invitation", "ui_locales", "max_age", "acr_values"]"#,
         "Parameters that the query of /login may set, where this file does not.",
     ),
-    none("login_redirect", r#""/dashboard""#, "Where a sign-in ends if nobody asked otherwise; our dashboard if unset."),
+    none(
+        "login_redirect",
+        r#""/dashboard""#,
+        "Where a sign-in ends if nobody asked otherwise; our dashboard if unset.",
+    ),
     with("return_to_origins", "[]", "Origins a sign-in may return to, such as \"https://*.acme.example\"."),
     none("post_logout_redirect", r#""https://acme.example/""#, "Where a sign-out ends; our own page if unset."),
     with("logout_at_provider", "true", "Whether a sign-out ends the provider's session, too."),
@@ -143,7 +150,11 @@ pub(super) const TENANT: &[Key] = &[
         r#""https://id.acme.example/par""#,
         "Replaces the discovered one.",
     ),
-    none("extra_authorize_params", "", "Parameters of any name that go to the provider as they are: ext-color = \"red\"."),
+    none(
+        "extra_authorize_params",
+        "",
+        "Parameters of any name that go to the provider as they are: ext-color = \"red\".",
+    ),
 ];
 
 /// The keys that the least tenant file holds; the sample shows them without `#`.
@@ -172,6 +183,25 @@ pub fn tenant_sample() -> String {
             writeln!(text, "{hash}{} = {}", key.name(), key.default.unwrap_or(key.example))
                 .expect("a String takes everything");
         }
+    }
+    text
+}
+
+/// The keys of `lychgate.toml` as rows of a Markdown table.
+pub fn settings_table() -> String {
+    table(SETTINGS)
+}
+
+/// The keys of a tenant file as rows of a Markdown table.
+pub fn tenant_table() -> String {
+    table(TENANT)
+}
+
+fn table(keys: &[Key]) -> String {
+    let mut text = String::from("| key | default | what it does |\n| --- | --- | --- |\n");
+    for key in keys {
+        let default = key.default.map_or_else(|| "–".to_owned(), |default| format!("`{default}`"));
+        writeln!(text, "| `{}` | {default} | {} |", key.path, key.help).expect("a String takes everything");
     }
     text
 }

@@ -154,9 +154,9 @@ pub(super) fn environment(variables: &BTreeMap<String, String>) -> Vec<Layer> {
 fn is_service_link(name: &str, value: &str) -> bool {
     let words: Vec<&str> = name.split('_').collect();
     let service = words.windows(2).any(|pair| pair[0] == "SERVICE" && matches!(pair[1], "HOST" | "PORT"));
-    let port = words.windows(3).any(|word| {
-        word[0] == "PORT" && word[1].parse::<u16>().is_ok() && matches!(word[2], "TCP" | "UDP" | "SCTP")
-    });
+    let port = words
+        .windows(3)
+        .any(|word| word[0] == "PORT" && word[1].parse::<u16>().is_ok() && matches!(word[2], "TCP" | "UDP" | "SCTP"));
     let link = words.last() == Some(&"PORT") && value.contains("://");
     service || port || link
 }

@@ -90,6 +90,11 @@ impl<'a> Reader<'a> {
         self.fault(path, format!("must be {wanted}, is {}", kind(value)), None);
     }
 
+    /// Leaves a key unread that nobody wrote.
+    pub(super) fn skip(&mut self, path: &'static str) {
+        self.asked.insert(path);
+    }
+
     /// A text that is not empty and has neither space around it nor control characters in it.
     pub(super) fn text(&mut self, path: &str) -> Option<String> {
         let (value, origin) = self.value(path)?;

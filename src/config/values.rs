@@ -261,7 +261,8 @@ mod tests {
         assert_eq!(duration("1d"), Ok(Duration::from_hours(24)));
         assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
         assert_eq!(duration("90"), Ok(Duration::from_secs(90)));
-        for bad in ["", "d", "1w", "1h30m", "-1s", "1.5h", "1 d", "1D", "99999999999999999999s", "18446744073709551615d"]
+        for bad in
+            ["", "d", "1w", "1h30m", "-1s", "1.5h", "1 d", "1D", "99999999999999999999s", "18446744073709551615d"]
         {
             assert!(duration(bad).is_err(), "{bad}");
         }
@@ -301,7 +302,8 @@ mod tests {
         let exact = origin_pattern("http://localhost:8080").unwrap();
         assert!(exact.matches(&at("http://localhost:8080/")));
         assert!(!exact.matches(&at("http://localhost/")));
-        for bad in ["https://*", "https://*.com", "https://a.*.b", "https://*.10.0.0.1", "https://a.b/c", "http://a.b"] {
+        for bad in ["https://*", "https://*.com", "https://a.*.b", "https://*.10.0.0.1", "https://a.b/c", "http://a.b"]
+        {
             assert!(origin_pattern(bad).is_err(), "{bad}");
         }
     }

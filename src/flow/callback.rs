@@ -97,7 +97,12 @@ impl CallbackError {
 ///
 /// # Errors
 /// See [`CallbackError`]; there is no session then.
-pub async fn finish(gateway: &Gateway, tenant: &Tenant, place: &Place, callback: Callback<'_>) -> Result<Finished, CallbackError> {
+pub async fn finish(
+    gateway: &Gateway,
+    tenant: &Tenant,
+    place: &Place,
+    callback: Callback<'_>,
+) -> Result<Finished, CallbackError> {
     let finished = checked(gateway, tenant, place, callback).await;
     let result = match &finished {
         Ok(Finished::SignedIn { .. }) => "ok",
@@ -110,7 +115,12 @@ pub async fn finish(gateway: &Gateway, tenant: &Tenant, place: &Place, callback:
     finished
 }
 
-async fn checked(gateway: &Gateway, tenant: &Tenant, place: &Place, callback: Callback<'_>) -> Result<Finished, CallbackError> {
+async fn checked(
+    gateway: &Gateway,
+    tenant: &Tenant,
+    place: &Place,
+    callback: Callback<'_>,
+) -> Result<Finished, CallbackError> {
     let response = callback.response?;
     let attempt = own_attempt(gateway, tenant, &response.unverified_state, callback.unverified_attempt)?;
     tenant.provider.check_response_issuer(response.unverified_iss.as_deref()).await?;
@@ -170,7 +180,12 @@ async fn checked(gateway: &Gateway, tenant: &Tenant, place: &Place, callback: Ca
 }
 
 /// The attempt that `state` names, if this browser began it at this tenant, lately, and with this provider.
-fn own_attempt(gateway: &Gateway, tenant: &Tenant, unverified_state: &str, cookie: Option<&str>) -> Result<Attempt, CallbackError> {
+fn own_attempt(
+    gateway: &Gateway,
+    tenant: &Tenant,
+    unverified_state: &str,
+    cookie: Option<&str>,
+) -> Result<Attempt, CallbackError> {
     let id = AttemptId::parse(unverified_state).ok_or(CallbackError::CookieMissing)?;
     let attempt = Attempt::open(tenant, id, cookie.ok_or(CallbackError::CookieMissing)?);
     let attempt = attempt.ok_or(CallbackError::CookieForeign)?;

@@ -78,7 +78,12 @@ impl SignInError {
 ///
 /// # Errors
 /// The request asks for what it may not, or the provider cannot be asked.
-pub async fn start(gateway: &Gateway, tenant: &Tenant, place: &Place, request: &SignInRequest) -> Result<Started, SignInError> {
+pub async fn start(
+    gateway: &Gateway,
+    tenant: &Tenant,
+    place: &Place,
+    request: &SignInRequest,
+) -> Result<Started, SignInError> {
     let settings = &tenant.settings.sign_in;
     if request.unverified_iss.as_ref().is_some_and(|iss| *iss != tenant.settings.provider.issuer) {
         return Err(SignInError::IssuerNotOurs);
@@ -90,9 +95,8 @@ pub async fn start(gateway: &Gateway, tenant: &Tenant, place: &Place, request: &
     let params = effective_params(settings, &request.unverified_params)?;
     let attempt = Attempt::begin(tenant, gateway.clock.now(), asked(tenant, &params, return_to));
     let sealed = attempt.seal(tenant)?;
-    let redirect_uri = place.url("/callback");
-    let location = tenant.provider.authorization_url(&AuthorizationRequest {
-        redirect_uri: &redirect_uri,
+    let authorization = AuthorizationRequest {
+        redirect_uri: &place.url("/callback"),
         state: attempt.id.as_str(),
         nonce: &attempt.nonce(),
         pkce_verifier: &attempt.pkce_verifier(),
@@ -100,15 +104,16 @@ pub async fn start(gateway: &Gateway, tenant: &Tenant, place: &Place, request: &
         response_mode: settings.response_mode,
         params: &params,
         extra: &settings.extra_authorize_params,
-    });
-    let location = location.await?;
+    };
+    let location = tenant.provider.authorization_url(&authorization).await?;
     let metrics = &gateway.metrics;
     metrics.sign_ins_started_total.with_label_values(&[metrics.tenant(tenant.id()), tenant.provider.label()]).inc();
     Ok(Started { location, id: attempt.id, sealed })
 }
 
 fn asked(tenant: &Tenant, params: &AuthorizeParams, return_to: Option<ReturnTo>) -> Asked {
-    let prompts = |wanted: &str| params.prompt.as_ref().is_some_and(|prompt| prompt.split(' ').any(|word| word == wanted));
+    let prompts =
+        |wanted: &str| params.prompt.as_ref().is_some_and(|prompt| prompt.split(' ').any(|word| word == wanted));
     Asked {
         audience: attempt::audience(tenant),
         return_to: return_to.map(|return_to| return_to.as_str().to_owned()),
@@ -177,7 +182,10 @@ fn check_prompt(prompt: Option<&str>) -> Result<(), SignInError> {
     if prompt == "none" || prompt.split(' ').all(|word| known.contains(&word)) {
         return Ok(());
     }
-    Err(SignInError::BadParameter { name: "prompt", reason: "is neither none nor any of login, consent, select_account, create" })
+    Err(SignInError::BadParameter {
+        name: "prompt",
+        reason: "is neither none nor any of login, consent, select_account, create",
+    })
 }
 
 fn check_organization(settings: &SignInSettings, organization: Option<&str>) -> Result<(), SignInError> {

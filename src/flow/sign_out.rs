@@ -10,7 +10,12 @@ use crate::tenant::{Place, Tenant};
 ///
 /// # Errors
 /// The store did not end the session; it goes on.
-pub async fn sign_out(gateway: &Gateway, tenant: &Tenant, place: &Place, session: Option<&Session>) -> Result<String, StoreError> {
+pub async fn sign_out(
+    gateway: &Gateway,
+    tenant: &Tenant,
+    place: &Place,
+    session: Option<&Session>,
+) -> Result<String, StoreError> {
     if let Some(session) = session {
         gateway.sessions.end(session, EndReason::Logout).await?;
         revoke(tenant, session).await;

@@ -78,7 +78,13 @@ impl Connection {
         }
     }
 
-    async fn requests(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, peer: SocketAddr, tls: bool, watcher: Watcher) {
+    async fn requests(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        peer: SocketAddr,
+        tls: bool,
+        watcher: Watcher,
+    ) {
         let activity = Arc::new(Activity::default());
         let service = {
             let (activity, route) = (activity.clone(), self.route.clone());
@@ -115,7 +121,10 @@ async fn answer(route: Route, request: Request<Incoming>, timeout: Duration, max
     }
     let request = request.map(|body| Limited::new(body, max_body));
     let service = warp::service(route);
-    let answered = AssertUnwindSafe(hyper::service::Service::call(&hyper_util::service::TowerToHyperService::new(service), request));
+    let answered = AssertUnwindSafe(hyper::service::Service::call(
+        &hyper_util::service::TowerToHyperService::new(service),
+        request,
+    ));
     match tokio::time::timeout(timeout, answered.catch_unwind()).await {
         Ok(Ok(Ok(response))) => response,
         Ok(Ok(Err(never))) => match never {},

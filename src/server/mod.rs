@@ -7,9 +7,9 @@
 mod connection;
 mod listener;
 mod shutdown;
-mod tls;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,10 +18,10 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use self::connection::Connection;
 pub use self::listener::{BindError, Listener};
 pub use self::shutdown::{Shutdown, ShutdownHandle};
 pub use self::tls::TlsError;
-use self::connection::Connection;
 use crate::config::ServerSettings;
 use crate::metrics::Metrics;
 

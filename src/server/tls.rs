@@ -84,7 +84,8 @@ impl Tls {
 }
 
 async fn read(settings: &TlsSettings) -> Result<(Vec<u8>, Vec<u8>), TlsError> {
-    let file = |path: PathBuf| async move { tokio::fs::read(&path).await.map_err(|cause| TlsError::Read { path, cause }) };
+    let file =
+        |path: PathBuf| async move { tokio::fs::read(&path).await.map_err(|cause| TlsError::Read { path, cause }) };
     Ok((file(settings.certificate_file.clone()).await?, file(settings.key_file.clone()).await?))
 }
 

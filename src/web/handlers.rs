@@ -163,12 +163,16 @@ async fn callback(scope: Scope<'_>) -> Answer {
     };
     let has_attempt = callback.unverified_attempt.is_some();
     let finished = callback::finish(scope.gateway, scope.tenant, scope.place, callback).await;
-    let keeps_attempt = matches!(&finished, Err(CallbackError::CookieMissing | CallbackError::CookieForeign | CallbackError::Store(_)));
+    let keeps_attempt =
+        matches!(&finished, Err(CallbackError::CookieMissing | CallbackError::CookieForeign | CallbackError::Store(_)));
     let used_up = id.filter(|_| has_attempt && !keeps_attempt).map(|id| scope.cookies.remove_attempt(&id));
     let mut response = match finished {
         Ok(Finished::SignedIn { cookie, return_to }) => {
             let mut response = answers::redirect(StatusCode::SEE_OTHER, &return_to);
-            answers::add_cookies(&mut response, [scope.cookies.session(cookie.expose_secret()), scope.cookies.marker()]);
+            answers::add_cookies(
+                &mut response,
+                [scope.cookies.session(cookie.expose_secret()), scope.cookies.marker()],
+            );
             response
         }
         Ok(Finished::Guest { return_to }) => answers::redirect(StatusCode::SEE_OTHER, &return_to),

@@ -77,7 +77,9 @@ async fn observed(gateway: &Gateway, health: &Health, mut request: Request) -> R
     let _entered = span.enter();
     let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     match answered.route {
-        "livez" | "readyz" | "startupz" | "metrics" | "assets" => tracing::debug!(status = status.as_u16(), duration_ms, "answered"),
+        "livez" | "readyz" | "startupz" | "metrics" | "assets" => {
+            tracing::debug!(status = status.as_u16(), duration_ms, "answered")
+        }
         _ => tracing::info!(status = status.as_u16(), duration_ms, client = %request.client(), "answered"),
     }
     drop(in_flight);
@@ -134,9 +136,10 @@ async fn answer(gateway: &Gateway, health: &Health, request: &mut Request) -> An
         }
         Destination::Asset(file) => Answered::nobodys("assets", answers::asset(gateway, request, file)),
         Destination::Landing if request.is_read() => Answered::nobodys("landing", pages::landing(gateway, request)),
-        Destination::Landing => {
-            Answered::nobodys("landing", pages::problem(gateway, request, None, Problem::method_not_allowed("GET, HEAD")))
-        }
+        Destination::Landing => Answered::nobodys(
+            "landing",
+            pages::problem(gateway, request, None, Problem::method_not_allowed("GET, HEAD")),
+        ),
         Destination::Nowhere => Answered::nobodys("none", pages::problem(gateway, request, None, Problem::not_found())),
         Destination::UnknownHost => {
             gateway.metrics.http_rejected_requests_total.with_label_values(&["misdirected"]).inc();

@@ -25,7 +25,11 @@ pub(super) fn page(gateway: &Gateway, request: &Request, home: Home<'_>, page: &
 /// What this is, and which tenants there are if that is no secret.
 pub(super) fn landing(gateway: &Gateway, request: &Request) -> Response {
     let listed: Vec<(&Tenant, String)> = match gateway.list_tenants {
-        true => gateway.tenants.iter().map(|tenant| (&**tenant, format!("/{}{}", tenant.id(), tenant.settings.prefix))).collect(),
+        true => gateway
+            .tenants
+            .iter()
+            .map(|tenant| (&**tenant, format!("/{}{}", tenant.id(), tenant.settings.prefix)))
+            .collect(),
         false => Vec::new(),
     };
     let tenants = listed.iter().map(|(tenant, base)| LandingTenant {
@@ -72,7 +76,13 @@ pub(super) fn problem(gateway: &Gateway, request: &Request, home: Option<Home<'_
     response
 }
 
-fn render(gateway: &Gateway, request: &Request, home: Option<Home<'_>>, status: StatusCode, page: &Page<'_>) -> Response {
+fn render(
+    gateway: &Gateway,
+    request: &Request,
+    home: Option<Home<'_>>,
+    status: StatusCode,
+    page: &Page<'_>,
+) -> Response {
     let look = home.map(|(tenant, _)| &tenant.settings.look);
     let frame = Frame {
         tenant: home.map(|(tenant, _)| tenant.id()),
@@ -94,7 +104,10 @@ fn render(gateway: &Gateway, request: &Request, home: Option<Home<'_>>, status: 
         }
         Err(error) => {
             tracing::error!(%error, "a page could not be made");
-            answers::text(StatusCode::INTERNAL_SERVER_ERROR, "This page could not be made. Please tell whoever runs this site.\n")
+            answers::text(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "This page could not be made. Please tell whoever runs this site.\n",
+            )
         }
     }
 }
@@ -104,7 +117,8 @@ fn render(gateway: &Gateway, request: &Request, home: Option<Home<'_>>, status: 
 fn policy(home: Option<Home<'_>>) -> String {
     let mut policy = "default-src 'none'; style-src 'self'; img-src 'self' https:; base-uri 'none'; frame-ancestors 'none'; form-action 'self'".to_owned();
     if let Some((tenant, _)) = home {
-        let after = tenant.settings.sign_out.post_logout_redirect.as_ref().map(|url| url.origin().ascii_serialization());
+        let after =
+            tenant.settings.sign_out.post_logout_redirect.as_ref().map(|url| url.origin().ascii_serialization());
         for origin in tenant.provider.origins().into_iter().chain(after) {
             policy.push(' ');
             policy.push_str(&origin);

@@ -39,7 +39,7 @@ impl Problem {
     }
 
     /// The page exists, the method does not.
-    pub const fn method_not_allowed(allow: &'static str) -> Self {
+    pub fn method_not_allowed(allow: &'static str) -> Self {
         Self { allow: Some(allow), ..Self::new("method_not_allowed") }
     }
 
@@ -87,24 +87,38 @@ fn presentation(code: &str) -> (StatusCode, ErrorText) {
         "organization_refused" => (Status::FORBIDDEN, Text::OrganizationRefused),
         "sign_in_required" | "not_signed_in" => (Status::UNAUTHORIZED, Text::SignInRequired),
         "request_refused" => (Status::BAD_REQUEST, Text::RequestRefused),
-        "client_misconfigured" | "client_refused" | "provider_changed" => (Status::INTERNAL_SERVER_ERROR, Text::Misconfigured),
+        "client_misconfigured" | "client_refused" | "provider_changed" => {
+            (Status::INTERNAL_SERVER_ERROR, Text::Misconfigured)
+        }
         "provider_unreachable" | "provider_slow" | "provider_failed" | "provider_limited" | "provider_unavailable" => {
             (Status::SERVICE_UNAVAILABLE, Text::ProviderTrouble)
         }
-        "provider_answer_malformed" | "token_answer_malformed" | "discovery_issuer" | "discovery_unsupported"
+        "provider_answer_malformed"
+        | "token_answer_malformed"
+        | "discovery_issuer"
+        | "discovery_unsupported"
         | "userinfo_unavailable" => (Status::BAD_GATEWAY, Text::ProviderTrouble),
         "userinfo_sub" | "response_issuer" | "response_issuer_missing" | "session_expiry_past" => {
             (Status::BAD_GATEWAY, Text::ProviderUntrusted)
         }
         _ if code.starts_with("id_token_") => (Status::BAD_GATEWAY, Text::ProviderUntrusted),
-        "state_missing" | "state_foreign" | "parameter_doubled" | "parameter_unexpected" | "parameter_too_long"
-        | "code_missing" | "code_refused" | "sign_in_used" => (Status::BAD_REQUEST, Text::LinkBroken),
+        "state_missing"
+        | "state_foreign"
+        | "parameter_doubled"
+        | "parameter_unexpected"
+        | "parameter_too_long"
+        | "code_missing"
+        | "code_refused"
+        | "sign_in_used" => (Status::BAD_REQUEST, Text::LinkBroken),
         "sign_in_expired" => (Status::BAD_REQUEST, Text::SignInExpired),
         "cookie_missing" => (Status::BAD_REQUEST, Text::CookieMissing),
         "cookie_not_returned" => (Status::BAD_REQUEST, Text::CookieNotReturned),
-        "bad_parameter" | "return_to_refused" | "issuer_not_ours" | "bad_forwarded_header" | "form_expected" | "body_cut" => {
-            (Status::BAD_REQUEST, Text::BadRequest)
-        }
+        "bad_parameter"
+        | "return_to_refused"
+        | "issuer_not_ours"
+        | "bad_forwarded_header"
+        | "form_expected"
+        | "body_cut" => (Status::BAD_REQUEST, Text::BadRequest),
         "body_too_large" => (Status::PAYLOAD_TOO_LARGE, Text::TooLarge),
         "not_found" => (Status::NOT_FOUND, Text::NotFound),
         "method_not_allowed" => (Status::METHOD_NOT_ALLOWED, Text::MethodNotAllowed),

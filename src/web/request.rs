@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _};
 use http::{HeaderMap, HeaderName, Method, header};
 use url::form_urlencoded;
@@ -35,10 +35,7 @@ pub(super) struct Request {
 /// Copies any request's parts; never rejects.
 pub(super) fn filter(trusted: Networks) -> impl Filter<Extract = (Request,), Error = Infallible> + Clone {
     let query = warp::query::raw().or(warp::any().map(String::new)).unify();
-    let authority = warp::host::optional()
-        .map(Ok)
-        .or(warp::any().map(|| Err(VisitorError::Host)))
-        .unify();
+    let authority = warp::host::optional().map(Ok).or(warp::any().map(|| Err(VisitorError::Host))).unify();
     let body = warp::body::stream().map(|stream| Some(boxed(stream))).or(warp::any().map(|| None)).unify();
     warp::method()
         .and(warp::path::full())
@@ -69,7 +66,7 @@ pub(super) fn filter(trusted: Networks) -> impl Filter<Extract = (Request,), Err
         )
 }
 
-fn boxed(stream: impl Stream<Item = Result<impl bytes::Buf, warp::Error>> + Send + Sync + 'static) -> BoxBody {
+fn boxed(stream: impl Stream<Item = Result<impl Buf, warp::Error>> + Send + Sync + 'static) -> BoxBody {
     Box::pin(stream.map(|part| part.map(|mut part| part.copy_to_bytes(part.remaining()))))
 }
 
@@ -178,9 +175,9 @@ impl Request {
 
     /// Whether the browser only guesses that somebody may go here.
     pub(super) fn is_prefetch(&self) -> bool {
-        ["sec-purpose", "purpose", "x-moz"]
-            .iter()
-            .any(|name| self.named(name).is_some_and(|purpose| purpose.contains("prefetch") || purpose.contains("prerender")))
+        ["sec-purpose", "purpose", "x-moz"].iter().any(|name| {
+            self.named(name).is_some_and(|purpose| purpose.contains("prefetch") || purpose.contains("prerender"))
+        })
     }
 
     /// Whether another site caused the request. A browser too old to say so is asked by `Origin`.
@@ -204,7 +201,8 @@ impl Request {
     /// Reads a form; once.
     pub(super) async fn form(&mut self) -> Result<String, Problem> {
         let kind = self.header(header::CONTENT_TYPE).unwrap_or_default();
-        if !kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/x-www-form-urlencoded") {
+        if !kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/x-www-form-urlencoded")
+        {
             return Err(Problem::new("form_expected"));
         }
         let mut bytes = BytesMut::new();

@@ -100,10 +100,16 @@ async fn what_the_provider_says_is_escaped() {
     let mut browser = world.browser();
     let location = browser.get("/acme/login").await.location();
     let state = param(&location, "state").unwrap();
-    let page = browser.get(&format!("/acme/callback?error=access_denied&error_description=%3Cb%3Ehello%3C/b%3E&state={state}")).await;
+    let page = browser
+        .get(&format!("/acme/callback?error=access_denied&error_description=%3Cb%3Ehello%3C/b%3E&state={state}"))
+        .await;
     assert_eq!((page.status, page.code()), (StatusCode::FORBIDDEN, "access_denied"));
     assert!(page.body.contains("&lt;b&gt;hello") && !page.body.contains("<b>hello"), "{}", page.body);
-    assert!(page.body.contains("/acme/login?prompt&#x3D;login") || page.body.contains("/acme/login?prompt=login"), "{}", page.body);
+    assert!(
+        page.body.contains("/acme/login?prompt&#x3D;login") || page.body.contains("/acme/login?prompt=login"),
+        "{}",
+        page.body
+    );
 }
 
 #[tokio::test]
@@ -166,7 +172,10 @@ async fn the_cookies_have_the_attributes_that_keep_them_safe() {
     let done = browser.get(callback.as_str()).await;
     let cookies: Vec<_> = done.headers.get_all("set-cookie").iter().map(|value| value.to_str().unwrap()).collect();
     let session = cookies.iter().find(|cookie| cookie.starts_with("lychgate-acme=")).unwrap();
-    assert!(session.contains("HttpOnly") && session.contains("SameSite=Lax") && !session.contains("Domain"), "{cookies:?}");
+    assert!(
+        session.contains("HttpOnly") && session.contains("SameSite=Lax") && !session.contains("Domain"),
+        "{cookies:?}"
+    );
     assert!(session.split(';').next().unwrap().len() <= 128 + "lychgate-acme=".len());
 }
 
@@ -175,7 +184,11 @@ async fn form_post_comes_back_in_a_body() {
     let world = support::acme_with(|tenant| tenant.sign_in.response_mode = ResponseMode::FormPost).await;
     let mut browser = world.browser();
     let start = browser.get("/acme/login").await;
-    assert!(start.header("set-cookie").contains("SameSite=None; Secure") || start.header("set-cookie").contains("Secure; SameSite=None") || (start.header("set-cookie").contains("SameSite=None") && start.header("set-cookie").contains("Secure")));
+    assert!(
+        start.header("set-cookie").contains("SameSite=None; Secure")
+            || start.header("set-cookie").contains("Secure; SameSite=None")
+            || (start.header("set-cookie").contains("SameSite=None") && start.header("set-cookie").contains("Secure"))
+    );
     assert_eq!(param(&start.location(), "response_mode").as_deref(), Some("form_post"));
     let form = browser.visit(start.location().as_str()).await;
     let value = |name: &str| {
@@ -260,7 +273,12 @@ async fn an_origin_that_the_tenant_allows_may_be_returned_to() {
     let mut browser = world.browser();
     let callback = browser.until_callback("/acme/login?return_to=https://app.acme.example/x?y=1").await;
     assert_eq!(browser.get(callback.as_str()).await.header("location"), "https://app.acme.example/x?y=1");
-    for bad in ["https://acme.example/", "https://evilacme.example/", "http://app.acme.example/", "https://app.acme.example:444/"] {
+    for bad in [
+        "https://acme.example/",
+        "https://evilacme.example/",
+        "http://app.acme.example/",
+        "https://app.acme.example:444/",
+    ] {
         let page = world.browser().get(&format!("/acme/login?return_to={bad}")).await;
         assert_eq!(page.code(), "return_to_refused", "{bad}");
     }
@@ -270,7 +288,8 @@ async fn an_origin_that_the_tenant_allows_may_be_returned_to() {
 async fn somebody_else_may_start_a_sign_in_at_our_issuer_only() {
     let world = support::acme().await;
     let issuer = world.provider().issuer().to_owned();
-    let good = world.browser().get(&format!("/acme/login?iss={issuer}&login_hint=ada&target_link_uri=/acme/reports")).await;
+    let good =
+        world.browser().get(&format!("/acme/login?iss={issuer}&login_hint=ada&target_link_uri=/acme/reports")).await;
     assert_eq!(param(&good.location(), "login_hint").as_deref(), Some("ada"));
     let bad = world.browser().get("/acme/login?iss=https://evil.example/").await;
     assert_eq!((bad.status, bad.code()), (StatusCode::BAD_REQUEST, "issuer_not_ours"));

@@ -47,7 +47,12 @@ async fn a_session_cookie_that_is_cut_changed_or_doubled_opens_nothing() {
     let browser = world.signed_in("acme").await;
     let value = cookie(&browser, "lychgate-acme");
     let other = if value.ends_with('A') { "E" } else { "A" };
-    for bad in [String::new(), value[1..].to_owned(), format!("{}{other}", &value[..value.len() - 1]), format!("{value}; lychgate-acme={value}")] {
+    for bad in [
+        String::new(),
+        value[1..].to_owned(),
+        format!("{}{other}", &value[..value.len() - 1]),
+        format!("{value}; lychgate-acme={value}"),
+    ] {
         let mut thief = world.browser();
         thief.plant("lychgate-acme", &bad);
         assert_eq!(thief.session("acme").await, None, "{}", bad.len());

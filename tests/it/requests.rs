@@ -36,7 +36,9 @@ async fn the_request_id_of_header_and_page_is_the_same() {
 #[tokio::test]
 async fn scripts_get_problems_as_json() {
     let world = support::acme().await;
-    for (name, value) in [("accept", "application/json"), ("x-requested-with", "XMLHttpRequest"), ("sec-fetch-mode", "cors")] {
+    for (name, value) in
+        [("accept", "application/json"), ("x-requested-with", "XMLHttpRequest"), ("sec-fetch-mode", "cors")]
+    {
         let page = world.browser().with(name, value).get("/acme/dashboard").await;
         assert_eq!(page.status, StatusCode::UNAUTHORIZED, "{name}");
         assert_eq!(page.header("content-type"), "application/problem+json", "{name}");
@@ -73,7 +75,11 @@ async fn metrics_and_details_are_for_operators_on_this_machine() {
     let world = support::acme().await;
     let metrics = world.browser().get("/metrics").await;
     assert_eq!(metrics.status, StatusCode::OK);
-    assert!(metrics.body.contains("lychgate_build_info") || metrics.body.contains("lychgate_tenants"), "{}", metrics.body);
+    assert!(
+        metrics.body.contains("lychgate_build_info") || metrics.body.contains("lychgate_tenants"),
+        "{}",
+        metrics.body
+    );
     let proxied = world.browser().with("x-forwarded-for", "203.0.113.9").get("/metrics").await;
     assert_eq!(proxied.status, StatusCode::NOT_FOUND);
     let verbose = world.browser().with("x-forwarded-for", "203.0.113.9").get("/readyz?verbose").await;
@@ -96,7 +102,10 @@ async fn tenants_beyond_the_limit_share_a_label() {
     world.browser().get("/globex").await;
     world.browser().get("/nobody").await;
     let text = world.browser().get("/metrics").await.body;
-    assert!(text.contains(r#"tenant="acme""#) && text.contains(r#"tenant="_other""#) && text.contains(r#"tenant="_none""#), "{text}");
+    assert!(
+        text.contains(r#"tenant="acme""#) && text.contains(r#"tenant="_other""#) && text.contains(r#"tenant="_none""#),
+        "{text}"
+    );
     assert!(!text.contains("globex") && !text.contains("nobody"), "{text}");
 }
 

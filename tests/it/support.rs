@@ -94,8 +94,16 @@ impl World {
             let client = &tenant.provider.client_id;
             providers[tenant.id.as_str()].allow(client, &format!("{base}/callback"), &format!("{base}/logged-out"));
         }
-        let mut world =
-            Self { gateway: open(&settings, &clock).await, address: settings.listen, providers, clock, provider_clocks, settings, data: Some(data), running: None };
+        let mut world = Self {
+            gateway: open(&settings, &clock).await,
+            address: settings.listen,
+            providers,
+            clock,
+            provider_clocks,
+            settings,
+            data: Some(data),
+            running: None,
+        };
         world.run(listener);
         world
     }
@@ -258,8 +266,12 @@ impl Browser {
         for (name, value) in &self.headers {
             request = request.header(*name, value);
         }
-        let cookies: Vec<String> =
-            self.cookies.iter().filter(|((of, _), _)| *of == host).map(|((_, name), value)| format!("{name}={value}")).collect();
+        let cookies: Vec<String> = self
+            .cookies
+            .iter()
+            .filter(|((of, _), _)| *of == host)
+            .map(|((_, name), value)| format!("{name}={value}"))
+            .collect();
         if !cookies.is_empty() {
             request = request.header(header::COOKIE, cookies.join("; "));
         }

@@ -1,0 +1,56 @@
+//! `lychgate healthcheck`: asks a running gateway whether it is ready, for service managers and containers.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use url::Url;
+
+use super::{Exit, serve};
+use crate::config::Settings;
+
+const TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Asks `/readyz` of `origin`, or of where the settings say that we listen.
+pub(super) async fn run(settings: &Settings, origin: Option<Url>) -> Exit {
+    match ask(settings, origin).await {
+        Ok(status) if status.is_success() => {
+            println!("ready");
+            Exit::Success
+        }
+        Ok(status) => {
+            eprintln!("not ready: {status}");
+            Exit::Failure
+        }
+        Err(error) => {
+            eprintln!("no answer: {}", serve::chain(&error.without_url()));
+            Exit::Failure
+        }
+    }
+}
+
+async fn ask(settings: &Settings, origin: Option<Url>) -> Result<reqwest::StatusCode, reqwest::Error> {
+    let own = origin.is_none();
+    let origin = origin.map_or_else(|| own_origin(settings), String::from);
+    let client = reqwest::Client::builder()
+        .timeout(TIMEOUT)
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        // Our own listener on this machine: its certificate is for another name than the address that we ask.
+        .tls_danger_accept_invalid_certs(own)
+        .build()?;
+    Ok(client.get(format!("{}/readyz", origin.trim_end_matches('/'))).send().await?.status())
+}
+
+fn own_origin(settings: &Settings) -> String {
+    let scheme = if settings.tls.is_some() { "https" } else { "http" };
+    let address = match settings.listen {
+        SocketAddr::V4(address) if address.ip().is_unspecified() => {
+            SocketAddr::from((Ipv4Addr::LOCALHOST, address.port()))
+        }
+        SocketAddr::V6(address) if address.ip().is_unspecified() => {
+            SocketAddr::from((Ipv6Addr::LOCALHOST, address.port()))
+        }
+        address => address,
+    };
+    format!("{scheme}://{address}")
+}

@@ -1,0 +1,306 @@
+//! The command line: what can be asked for, what comes out, exit codes. The only home of clap and of what prints.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "commands speak to people")]
+
+mod check;
+mod demo;
+mod healthcheck;
+mod logging;
+mod online;
+mod serve;
+mod tenant_add;
+mod urls;
+mod users;
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+use crate::config::{self, LogFormat, Sources};
+use crate::secret::{ExposeSecret as _, Key, RingKey};
+use crate::tenant_id::TenantId;
+
+/// How the process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Exit {
+    /// All is well.
+    Success,
+    /// Something failed.
+    Failure,
+    /// The command line makes no sense.
+    Usage,
+    /// The settings make no sense (`EX_CONFIG` of sysexits).
+    Config,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Success => 0,
+            Exit::Failure => 1,
+            Exit::Usage => 2,
+            Exit::Config => 78,
+        })
+    }
+}
+
+/// A sign-in gateway for many Auth0 tenants, or any OpenID Connect providers, in one process.
+#[derive(Parser, Debug)]
+#[command(
+    version,
+    about,
+    max_term_width = 100,
+    after_help = "\
+Try it:            lychgate demo
+Add a tenant:      lychgate tenant add acme --domain acme.eu.auth0.com --client-id …
+Paste into Auth0:  lychgate urls
+See what is wrong: lychgate check
+Exit codes:        0 well, 1 failed, 2 usage, 78 settings"
+)]
+struct Cli {
+    #[command(flatten)]
+    config: ConfigArgs,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Serve all tenants; the default
+    Serve,
+    /// Try it: two tenants with a provider of their own, on loopback, without network or account
+    Demo(DemoArgs),
+    /// Check all settings and tenant files, and say everything that is wrong with them
+    #[command(after_help = "Example: lychgate check --online")]
+    Check {
+        /// Also ask every tenant's provider: discovery document, keys, client credentials
+        #[arg(long)]
+        online: bool,
+    },
+    /// Print what to paste into the provider's fields, per tenant
+    #[command(after_help = "Example: lychgate urls acme --public-url https://login.example.com")]
+    Urls {
+        /// One tenant only
+        tenant: Option<TenantId>,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Manage tenant files
+    #[command(subcommand)]
+    Tenant(TenantCommand),
+    /// See who has signed in
+    #[command(subcommand)]
+    Users(UsersCommand),
+    /// Print a new root secret
+    #[command(
+        after_help = "Example: lychgate secret > /etc/lychgate/secret.key, then secret_file = \"/etc/lychgate/secret.key\""
+    )]
+    Secret,
+    /// Ask a running gateway whether it is ready: exit code 0 or 1
+    #[command(after_help = "Example, in a container file: HEALTHCHECK CMD [\"lychgate\", \"healthcheck\"]")]
+    Healthcheck {
+        /// Its origin; else made of `listen`
+        #[arg(long, value_name = "URL")]
+        url: Option<url::Url>,
+    },
+    /// Print completions for a shell
+    #[command(after_help = "Example: lychgate completions bash > ~/.local/share/bash-completion/completions/lychgate")]
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+}
+
+#[derive(Subcommand, Debug)]
+enum TenantCommand {
+    /// Write a tenant file and print what to paste into Auth0; the client secret is read from the standard input
+    #[command(after_help = "Example: lychgate tenant add acme --domain acme.eu.auth0.com --client-id nI7pQ3")]
+    Add(tenant_add::AddArgs),
+}
+
+#[derive(Subcommand, Debug)]
+enum UsersCommand {
+    /// List the users that have signed in, with first and last time
+    #[command(after_help = "Example: lychgate users list acme --json")]
+    List {
+        /// One tenant only
+        tenant: Option<TenantId>,
+        /// A line of JSON each
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Settings that are flags as well; each wins over environment and file.
+#[derive(Args, Debug)]
+struct ConfigArgs {
+    /// The settings file [default: lychgate.toml, if it is there]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where browsers and proxies connect [default: 127.0.0.1:3000]
+    #[arg(long, global = true, value_name = "ADDRESS")]
+    listen: Option<String>,
+    /// Where health and metrics are served besides
+    #[arg(long, global = true, value_name = "ADDRESS")]
+    admin_listen: Option<String>,
+    /// Scheme, host and port under which browsers reach us
+    #[arg(long, global = true, value_name = "URL")]
+    public_url: Option<String>,
+    /// The folder of tenant files [default: tenants]
+    #[arg(long, global = true, value_name = "DIR")]
+    tenants: Option<String>,
+    /// The folder of templates that replace the embedded ones
+    #[arg(long, global = true, value_name = "DIR")]
+    templates: Option<String>,
+    /// The folder of the database and the root secret [default: data]
+    #[arg(long, global = true, value_name = "DIR")]
+    data: Option<String>,
+    /// Peers whose forwarding headers count, commas between [default: loopback]
+    #[arg(long, global = true, value_name = "NETWORKS")]
+    trusted_proxies: Option<String>,
+    /// A file that holds the root secret
+    #[arg(long, global = true, value_name = "FILE")]
+    secret_file: Option<String>,
+    /// How a log line looks: auto, text or json
+    #[arg(long, global = true, value_name = "FORMAT")]
+    log_format: Option<String>,
+    /// What is logged, such as info or lychgate=debug,warn
+    #[arg(long, global = true, value_name = "FILTER")]
+    log_level: Option<String>,
+}
+
+impl ConfigArgs {
+    fn sources(self) -> Sources {
+        let flags = [
+            ("listen", self.listen),
+            ("admin_listen", self.admin_listen),
+            ("public_url", self.public_url),
+            ("tenants", self.tenants),
+            ("templates", self.templates),
+            ("data", self.data),
+            ("trusted_proxies", self.trusted_proxies),
+            ("secret_file", self.secret_file),
+            ("log.format", self.log_format),
+            ("log.level", self.log_level),
+        ];
+        Sources::of_process(self.config, flags.into_iter().filter_map(|(key, text)| Some((key, text?))).collect())
+    }
+}
+
+/// What the demo may be told; it reads no settings file, no tenant file and no variable.
+#[derive(Args, Debug)]
+struct DemoArgs {}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    match Cli::try_parse_from(arguments) {
+        Ok(cli) => run(cli).into(),
+        Err(error) => {
+            error.print().ok();
+            if error.use_stderr() { Exit::Usage.into() } else { Exit::Success.into() }
+        }
+    }
+}
+
+fn run(cli: Cli) -> Exit {
+    match cli.command {
+        Some(Command::Demo(DemoArgs {})) => match demo_of(cli.config) {
+            Ok(demo) => block_on(demo::run(demo)),
+            Err(fault) => {
+                eprintln!("lychgate demo: {fault}");
+                Exit::Usage
+            }
+        },
+        Some(Command::Secret) => {
+            println!("{}", RingKey::new(Key::generate()).to_text().expose_secret());
+            Exit::Success
+        }
+        Some(Command::Completions { shell }) => {
+            clap_complete::generate(shell, &mut Cli::command(), "lychgate", &mut std::io::stdout());
+            Exit::Success
+        }
+        Some(Command::Check { online }) => check::run(&cli.config.sources(), online),
+        Some(Command::Tenant(TenantCommand::Add(args))) => tenant_add::run(&args, &cli.config.sources()),
+        Some(Command::Urls { tenant, json }) => {
+            with_settings(cli.config, |loaded| urls::run(&loaded.settings, tenant.as_ref(), json))
+        }
+        Some(Command::Users(UsersCommand::List { tenant, json })) => {
+            with_settings(cli.config, |loaded| block_on(users::list(&loaded.settings, tenant.as_ref(), json)))
+        }
+        Some(Command::Healthcheck { url }) => {
+            with_settings(cli.config, |loaded| block_on(healthcheck::run(&loaded.settings, url)))
+        }
+        None | Some(Command::Serve) => with_settings(cli.config, |loaded| block_on(serve::run(loaded))),
+    }
+}
+
+/// Reads the settings and goes on with them, or says everything that is wrong.
+fn with_settings(config: ConfigArgs, go_on: impl FnOnce(config::Loaded) -> Exit) -> Exit {
+    match config::load(&config.sources()) {
+        Ok(loaded) => go_on(loaded),
+        Err(faults) => {
+            say_faults(&faults);
+            Exit::Config
+        }
+    }
+}
+
+fn say_faults(faults: &config::Faults) {
+    eprintln!("{faults}");
+    let count = faults.0.len();
+    eprintln!("{count} fault{} in the settings", if count == 1 { "" } else { "s" });
+}
+
+fn block_on(future: impl Future<Output = Exit>) -> Exit {
+    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(future),
+        Err(error) => {
+            eprintln!("lychgate: cannot start threads: {error}");
+            Exit::Failure
+        }
+    }
+}
+
+fn demo_of(config: ConfigArgs) -> Result<demo::Demo, String> {
+    let listen = config.listen.as_deref().unwrap_or("127.0.0.1:3000");
+    let listen: SocketAddr =
+        listen.parse().map_err(|_| "--listen: is not an address and a port such as 127.0.0.1:3000")?;
+    let format = config.log_format.as_deref().unwrap_or("auto");
+    Ok(demo::Demo {
+        listen,
+        data: config.data.map(PathBuf::from),
+        templates: config.templates.map(PathBuf::from),
+        log_level: config.log_level.unwrap_or_else(|| "warn,lychgate=info".to_owned()),
+        log_format: LogFormat::from_str(format, true)
+            .map_err(|_| "--log-format: allowed: auto, text, json".to_owned())?,
+    })
+}
+
+impl ValueEnum for LogFormat {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Auto, Self::Text, Self::Json]
+    }
+
+    fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
+        Some(match self {
+            Self::Auto => "auto".into(),
+            Self::Text => "text".into(),
+            Self::Json => "json".into(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+}

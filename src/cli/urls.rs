@@ -1,0 +1,79 @@
+//! `lychgate urls`: what to paste into the provider's fields.
+
+use serde_json::{Value, json};
+use url::Url;
+
+use super::Exit;
+use crate::config::{Settings, TenantSettings};
+use crate::tenant::Place;
+use crate::tenant_id::TenantId;
+
+/// Prints the URLs of one tenant, or of all.
+pub(super) fn run(settings: &Settings, only: Option<&TenantId>, as_json: bool) -> Exit {
+    let tenants: Vec<_> = settings.tenants.iter().filter(|tenant| only.is_none_or(|only| *only == tenant.id)).collect();
+    if let (Some(only), true) = (only, tenants.is_empty()) {
+        eprintln!("lychgate urls: there is no tenant {only}");
+        return Exit::Failure;
+    }
+    for tenant in tenants {
+        let urls = Urls::of(settings, tenant);
+        if as_json { println!("{}", urls.json(tenant)) } else { urls.print(tenant) }
+    }
+    Exit::Success
+}
+
+/// The values of the fields that an Auth0 application has.
+pub(super) struct Urls {
+    callback: Vec<String>,
+    logout: Vec<String>,
+    initiate_login: Option<String>,
+}
+
+impl Urls {
+    /// What `tenant` needs with these settings.
+    pub(super) fn of(settings: &Settings, tenant: &TenantSettings) -> Self {
+        let places = places(settings, tenant);
+        let urls = |route| places.iter().map(|place| place.url(route)).collect::<Vec<_>>();
+        let logout = match &tenant.sign_out.post_logout_redirect {
+            Some(url) => vec![url.to_string()],
+            None => urls("/logged-out"),
+        };
+        let initiate_login = urls("/login").into_iter().find(|url| url.starts_with("https://"));
+        Self { callback: urls("/callback"), logout, initiate_login }
+    }
+
+    /// For people.
+    pub(super) fn print(&self, tenant: &TenantSettings) {
+        println!("{} ({}, client {})", tenant.id, tenant.provider.issuer, tenant.provider.client_id);
+        println!("  Allowed Callback URLs:  {}", self.callback.join(", "));
+        println!("  Allowed Logout URLs:    {}", self.logout.join(", "));
+        let login = self.initiate_login.as_deref().unwrap_or("(leave empty: it must be https; set public_url first)");
+        println!("  Application Login URI:  {login}");
+    }
+
+    fn json(&self, tenant: &TenantSettings) -> Value {
+        json!({
+            "tenant": tenant.id.as_str(),
+            "issuer": tenant.provider.issuer,
+            "client_id": tenant.provider.client_id,
+            "callback_urls": self.callback,
+            "logout_urls": self.logout,
+            "initiate_login_uri": self.initiate_login,
+        })
+    }
+}
+
+/// Everywhere that browsers may find the tenant.
+fn places(settings: &Settings, tenant: &TenantSettings) -> Vec<Place> {
+    let own = tenant.hosts.iter().map(|host| Place::on_own_host(tenant, format!("https://{host}")));
+    let origin = |url: &Url| url.origin().ascii_serialization();
+    let shared = match &settings.public_url {
+        Some(url) => vec![origin(url)],
+        None if settings.listen.ip().to_canonical().is_loopback() => {
+            let port = settings.listen.port();
+            ["localhost", "127.0.0.1"].iter().map(|name| format!("http://{name}:{port}")).collect()
+        }
+        None => Vec::new(),
+    };
+    own.chain(shared.into_iter().map(|origin| Place::shared(tenant, origin))).collect()
+}

@@ -1,0 +1,349 @@
+//! Reads one tenant's file.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use url::Url;
+
+use super::keys::TENANT;
+use super::layers::{Layer, Origin};
+use super::read::LONGEST;
+use super::reader::Reader;
+use super::{
+    AuthorizeParams, ClientAuth, Fault, FetchSettings, Look, ProviderSettings, ResponseMode, SessionLimits,
+    SignInSettings, SignOutSettings, SigningAlg, Sources, TenantSettings, values,
+};
+use crate::secret::SecretString;
+use crate::tenant_id::TenantId;
+
+/// A tenant as it was written.
+pub(super) struct TenantFile {
+    pub(super) id: TenantId,
+    /// The file's name in faults.
+    pub(super) shown: String,
+    pub(super) origin: Origin,
+    pub(super) layers: Vec<Layer>,
+}
+
+const ALGS: [(&str, SigningAlg); 5] = [
+    ("RS256", SigningAlg::Rs256),
+    ("PS256", SigningAlg::Ps256),
+    ("ES256", SigningAlg::Es256),
+    ("EdDSA", SigningAlg::EdDsa),
+    ("HS256", SigningAlg::Hs256),
+];
+
+/// Endpoints that may be set, by their names in the discovery document.
+const ENDPOINTS: [&str; 7] = [
+    "authorization_endpoint",
+    "token_endpoint",
+    "jwks_uri",
+    "userinfo_endpoint",
+    "end_session_endpoint",
+    "revocation_endpoint",
+    "pushed_authorization_request_endpoint",
+];
+
+/// Parameters that we make ourselves: nobody sets them by `extra_authorize_params`.
+const OUR_PARAMS: [&str; 12] = [
+    "client_id",
+    "redirect_uri",
+    "response_type",
+    "response_mode",
+    "scope",
+    "state",
+    "nonce",
+    "code_challenge",
+    "code_challenge_method",
+    "request",
+    "request_uri",
+    "client_secret",
+];
+
+/// Reads a tenant and says what is wrong with it.
+pub(super) fn read(
+    sources: &Sources,
+    file: &TenantFile,
+    public_url: Option<&Url>,
+) -> (Option<TenantSettings>, Vec<Fault>) {
+    let mut reader = Reader::new(sources, TENANT, file.origin.clone(), &file.layers);
+    let tenant = tenant(&mut reader, file.id.clone(), public_url);
+    (tenant, reader.into_faults())
+}
+
+fn tenant(reader: &mut Reader<'_>, id: TenantId, public_url: Option<&Url>) -> Option<TenantSettings> {
+    let provider = provider(reader);
+    let hosts = reader.list("hosts", values::host).unwrap_or_default();
+    let prefix = match reader.is_set("prefix") {
+        true => reader.parsed("prefix", values::prefix).unwrap_or_default(),
+        false => {
+            reader.skip("prefix");
+            String::new()
+        }
+    };
+    let sign_in = sign_in(reader);
+    if sign_in.response_mode == ResponseMode::FormPost && !hosts.is_empty() {
+        // Hosts of a tenant's own are https, but on loopback names.
+    } else if sign_in.response_mode == ResponseMode::FormPost
+        && public_url.is_some_and(|url| url.scheme() != "https" && !values::is_loopback(url))
+    {
+        reader.fault(
+            "response_mode",
+            "form_post needs https, since its cookie does",
+            Some("set an https public_url, or use query"),
+        );
+    }
+    let tenant = TenantSettings {
+        id,
+        hosts,
+        prefix,
+        sign_in,
+        session: session(reader),
+        sign_out: SignOutSettings {
+            at_provider: reader.flag("logout_at_provider").unwrap_or_default(),
+            federated: reader.flag("federated_logout").unwrap_or_default(),
+            post_logout_redirect: reader.parsed("post_logout_redirect", values::safe_url),
+        },
+        look: look(reader),
+        remember_users: reader.flag("remember_users").unwrap_or_default(),
+        provider: provider?,
+    };
+    if tenant.sign_out.federated && !tenant.provider.auth0 {
+        reader.fault(
+            "federated_logout",
+            "is a thing of Auth0 tenants only",
+            Some("leave it out, or give the provider by `domain`"),
+        );
+    }
+    Some(tenant)
+}
+
+fn provider(reader: &mut Reader<'_>) -> Option<ProviderSettings> {
+    let domain = reader.parsed("domain", values::domain);
+    let issuer = reader.parsed("issuer", values::issuer);
+    let auth0 = reader.is_set("domain");
+    match (auth0, reader.is_set("issuer")) {
+        (true, true) => reader.fault("issuer", "and domain are both given", Some("leave one of them out")),
+        (false, false) => {
+            reader.fault("domain", "is missing", Some("give the Auth0 tenant's `domain`, or any provider's `issuer`"))
+        }
+        _ => {}
+    }
+    let client_id = reader.text("client_id");
+    if !reader.is_set("client_id") {
+        reader.fault("client_id", "is missing", Some("the provider's page of the application shows it"));
+    }
+    let client_auth = client_auth(reader);
+    let id_token_alg = reader.choice("id_token_signed_response_alg", &ALGS);
+    let has_secret = matches!(client_auth, Some(ClientAuth::SecretPost(_) | ClientAuth::SecretBasic(_)));
+    if id_token_alg == Some(SigningAlg::Hs256) && client_auth.is_some() && !has_secret {
+        reader.fault("id_token_signed_response_alg", "HS256 needs a client_secret to check with", None);
+    }
+    let minutes = |from, to| Duration::from_secs(from)..=Duration::from_mins(to);
+    let leeway = reader.seconds("leeway", &minutes(0, 10));
+    let id_token_max_age = reader.seconds("id_token_max_age", &minutes(10, 60 * 24));
+    let par = reader.flag("pushed_authorization_requests");
+    let userinfo = reader.flag("userinfo");
+    let fetch = fetch(reader);
+    Some(ProviderSettings {
+        issuer: issuer.or_else(|| domain.map(|domain| format!("https://{domain}/")))?,
+        auth0,
+        client_id: client_id?,
+        client_auth: client_auth?,
+        id_token_alg: id_token_alg?,
+        leeway: leeway?,
+        id_token_max_age: id_token_max_age?,
+        par: par?,
+        userinfo: userinfo?,
+        fetch,
+    })
+}
+
+/// Client authentication: what is given decides, `client_auth` chooses where there is a choice.
+fn client_auth(reader: &mut Reader<'_>) -> Option<ClientAuth> {
+    #[derive(Clone, Copy, PartialEq)]
+    enum Way {
+        Post,
+        Basic,
+        Key,
+        None,
+    }
+    let secret = reader.secret("client_secret");
+    let key = reader.secret("private_key");
+    let alg = reader.choice("private_key_alg", &ALGS[..3]);
+    let kid = reader.text("private_key_id");
+    let ways = [
+        ("client_secret_post", Way::Post),
+        ("client_secret_basic", Way::Basic),
+        ("private_key_jwt", Way::Key),
+        ("none", Way::None),
+    ];
+    let chosen = reader.choice("client_auth", &ways);
+    let has_secret = reader.is_set("client_secret") || reader.is_set("client_secret_file");
+    let has_key = reader.is_set("private_key") || reader.is_set("private_key_file");
+    if has_secret && has_key {
+        reader.fault("client_secret", "and private_key are both given", Some("leave one of them out"));
+    }
+    if reader.is_set("client_auth") && chosen.is_none() {
+        return None;
+    }
+    let way = chosen.unwrap_or(if has_key { Way::Key } else { Way::Post });
+    match way {
+        Way::Post | Way::Basic if !has_secret => {
+            let help = "give client_secret or client_secret_file, private_key_file, or client_auth = \"none\" for a public client";
+            reader.fault("client_secret", "is missing", Some(help));
+            None
+        }
+        Way::Key if !has_key => {
+            reader.fault("private_key", "is missing", Some("give private_key or private_key_file"));
+            None
+        }
+        Way::None if has_secret || has_key => {
+            reader.fault("client_auth", "is none, and yet there is a secret or a key", Some("leave one of them out"));
+            None
+        }
+        Way::Post => Some(ClientAuth::SecretPost(secret?)),
+        Way::Basic => Some(ClientAuth::SecretBasic(secret?)),
+        Way::Key => Some(ClientAuth::PrivateKeyJwt { key: key?, alg: alg?, kid }),
+        Way::None => Some(ClientAuth::None),
+    }
+}
+
+fn fetch(reader: &mut Reader<'_>) -> FetchSettings {
+    let ca = reader.file("ca_file").into_iter().map(String::into_bytes).collect();
+    let mut endpoints = BTreeMap::new();
+    for name in ENDPOINTS {
+        if let Some(url) = reader.parsed(&format!("endpoints.{name}"), values::safe_url) {
+            endpoints.insert(name.to_owned(), url);
+        }
+    }
+    FetchSettings {
+        ca,
+        proxy: reader.parsed("proxy", |text| values::url(text, &["http", "https"])),
+        timeout: reader.duration("timeout", &(Duration::from_millis(100)..=Duration::from_mins(1))).unwrap_or_default(),
+        endpoints,
+    }
+}
+
+fn sign_in(reader: &mut Reader<'_>) -> SignInSettings {
+    let mut scopes = reader.list("scopes", values::scope).unwrap_or_default();
+    if !scopes.iter().any(|scope| scope == "openid") {
+        scopes.insert(0, "openid".to_owned());
+    }
+    let fixed = AuthorizeParams {
+        audience: reader.text("audience"),
+        connection: reader.text("connection"),
+        organization: reader.text("organization"),
+        invitation: None,
+        screen_hint: reader.text("screen_hint"),
+        prompt: reader.parsed("prompt", values::prompt),
+        login_hint: reader.text("login_hint"),
+        ui_locales: reader.text("ui_locales"),
+        max_age: reader.seconds("max_age", &(Duration::ZERO..=LONGEST)),
+        acr_values: reader.text("acr_values"),
+    };
+    let text = |text: &str| if text.is_empty() { Err("is empty".to_owned()) } else { Ok(text.to_owned()) };
+    let mut organizations = reader.list("organizations", text).unwrap_or_default();
+    if let Some(organization) = &fixed.organization {
+        if !organizations.is_empty() && !organizations.contains(organization) {
+            reader.fault(
+                "organization",
+                "is not among organizations",
+                Some("add it there, or leave one of the two out"),
+            );
+        }
+        organizations = vec![organization.clone()];
+    }
+    let extra = reader.map("extra_authorize_params");
+    for name in extra.keys() {
+        if OUR_PARAMS.contains(&name.as_str()) {
+            reader.fault(
+                &format!("extra_authorize_params.{name}"),
+                "is a parameter that lychgate makes itself",
+                Some("leave it out"),
+            );
+        }
+    }
+    SignInSettings {
+        scopes,
+        response_mode: reader
+            .choice("response_mode", &[("query", ResponseMode::Query), ("form_post", ResponseMode::FormPost)])
+            .unwrap_or_default(),
+        fixed,
+        organizations,
+        allowed_params: reader.list("allowed_params", allowed_param).unwrap_or_default(),
+        extra_authorize_params: extra,
+        login_redirect: reader.parsed("login_redirect", |text| match text.starts_with('/') {
+            true => values::plain_path(text),
+            false => values::safe_url(text).map(Into::into),
+        }),
+        return_to_origins: reader.list("return_to_origins", values::origin_pattern).unwrap_or_default(),
+    }
+}
+
+/// Parameters that a request may set; the others are the tenant's or ours alone.
+fn allowed_param(text: &str) -> Result<String, String> {
+    let known = [
+        "audience",
+        "connection",
+        "organization",
+        "invitation",
+        "screen_hint",
+        "prompt",
+        "login_hint",
+        "ui_locales",
+        "max_age",
+        "acr_values",
+    ];
+    match known.contains(&text) {
+        true => Ok(text.to_owned()),
+        false => Err(format!("is not a parameter that a request can set; allowed: {}", known.join(", "))),
+    }
+}
+
+fn session(reader: &mut Reader<'_>) -> SessionLimits {
+    let range = Duration::from_mins(1)..=LONGEST;
+    let (idle, absolute) = (reader.duration("session.idle", &range), reader.duration("session.absolute", &range));
+    if let (Some(idle), Some(absolute)) = (idle, absolute)
+        && idle > absolute
+    {
+        reader.fault("session.idle", "is longer than session.absolute", Some("make it shorter, or the other longer"));
+    }
+    SessionLimits { idle: idle.unwrap_or_default(), absolute: absolute.unwrap_or_default() }
+}
+
+fn look(reader: &mut Reader<'_>) -> Look {
+    Look {
+        display_name: reader.text("display_name"),
+        logo: reader.parsed("logo", |text| match text.starts_with('/') {
+            true => values::plain_path(text),
+            false => values::url(text, &["https"]).map(Into::into),
+        }),
+        accent_color: reader.parsed("accent_color", values::color),
+        support_url: reader.parsed("support_url", |text| match text.strip_prefix("mailto:") {
+            Some(address) if address.contains('@') => {
+                Url::parse(text).map_err(|error| format!("is not a URL: {error}"))
+            }
+            _ => values::url(text, &["https"]).map_err(|reason| format!("{reason}, or mailto: and an address")),
+        }),
+    }
+}
+
+impl TenantSettings {
+    /// The defaults, with this provider and client secret.
+    ///
+    /// # Panics
+    /// Where the defaults are no settings; a test sees to that.
+    pub fn least(id: TenantId, issuer: &str, client_id: &str, secret: SecretString) -> Self {
+        let layers: Vec<Layer> = [("issuer", issuer), ("client_id", client_id), ("client_secret", "unused")]
+            .iter()
+            .map(|(key, text)| Layer::of_text(Origin::Flags, key, text))
+            .collect();
+        let sources = Sources::default();
+        let file = TenantFile { id, shown: String::new(), origin: Origin::Defaults, layers };
+        let (tenant, faults) = read(&sources, &file, None);
+        let mut tenant = tenant.filter(|_| faults.is_empty()).expect("an issuer, a client id and a secret are enough");
+        tenant.provider.client_auth = ClientAuth::SecretPost(secret);
+        tenant
+    }
+}

@@ -1,0 +1,1 @@
+//! The rules of settings files, one fault at a time.
