@@ -12,6 +12,9 @@ use crate::oidc::ResponseError;
 use crate::pages::ErrorText;
 use crate::session::StoreError;
 
+/// When to ask again while the session store is in trouble.
+const STORE_RETRY: Duration = Duration::from_secs(5);
+
 /// A failure on its way to the client.
 #[derive(Debug)]
 pub struct Problem {
@@ -148,6 +151,7 @@ impl From<CallbackError> for Problem {
         let retry_after = match &error {
             CallbackError::Redeem(redeem) => redeem.retry_after(),
             CallbackError::Response(ResponseError::Provider(provider)) => provider.retry_after(),
+            CallbackError::Store(_) => Some(STORE_RETRY),
             _ => None,
         };
         Self { detail, retry_after, ..Self::new(error.code()) }.because(error)
@@ -156,6 +160,6 @@ impl From<CallbackError> for Problem {
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
-        Self { retry_after: Some(Duration::from_secs(5)), ..Self::new("store_unavailable") }.because(error)
+        Self { retry_after: Some(STORE_RETRY), ..Self::new("store_unavailable") }.because(error)
     }
 }

@@ -66,18 +66,33 @@ async fn users_are_forgotten_where_the_tenant_says_so() {
 }
 
 #[tokio::test]
-async fn a_damaged_database_is_said_and_nobody_in_memory_is_signed_out() {
+async fn a_store_that_cannot_be_written_is_said_and_signs_nobody_out() {
     let world = support::acme().await;
     let mut browser = world.signed_in("acme").await;
-    let database = world.data_dir().join("lychgate.db");
+    let other = rusqlite::Connection::open(world.data_dir().join("lychgate.db")).unwrap();
+    other.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    assert!(browser.session("acme").await.is_some(), "whoever is in memory stays");
+    let page = world.browser().visit("/acme/login").await;
+    assert_eq!((page.status.as_u16(), page.code()), (503, "store_unavailable"), "{}", page.body);
+    assert!(page.headers.contains_key("retry-after"));
+    let logout = browser.get("/acme/logout").await;
+    assert_eq!((logout.status.as_u16(), logout.code()), (503, "store_unavailable"), "nobody is told a lie");
+    assert!(browser.session("acme").await.is_some());
+    other.execute_batch("ROLLBACK").unwrap();
+    world.signed_in("acme").await;
+}
+
+#[tokio::test]
+async fn a_damaged_database_makes_us_unready_and_keeps_those_in_memory() {
+    let world = support::acme().await;
+    let mut browser = world.signed_in("acme").await;
+    assert_eq!(browser.get("/readyz").await.status, 200);
     for name in ["lychgate.db-wal", "lychgate.db-shm"] {
         std::fs::remove_file(world.data_dir().join(name)).ok();
     }
-    std::fs::write(&database, vec![0x5a; 64 * 1024]).unwrap();
-    assert!(browser.session("acme").await.is_some(), "whoever is in the cache stays");
+    std::fs::write(world.data_dir().join("lychgate.db"), vec![0x5a; 64 * 1024]).unwrap();
     let ready = browser.get("/readyz?verbose").await;
     assert_eq!(ready.status, 503, "{}", ready.body);
     assert!(ready.body.contains("database"), "{}", ready.body);
-    let page = world.browser().visit("/acme/login").await;
-    assert_eq!((page.status.as_u16(), page.code()), (503, "store_unavailable"));
+    assert!(browser.session("acme").await.is_some(), "whoever is in memory stays");
 }
