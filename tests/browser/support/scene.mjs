@@ -1,0 +1,109 @@
+// All that a test file starts, so that one call ends it, and so that all its logs can be searched for all its secrets.
+
+import { mkdir, writeFile } from "node:fs/promises";
+import path from "node:path";
+import { startBrowser } from "./browser.mjs";
+import { Client } from "./client.mjs";
+import { Gateway, run, temporaryFolder } from "./gateway.mjs";
+import { Provider } from "./provider.mjs";
+import { Secrets } from "./secrets.mjs";
+
+const LISTEN = ["--listen", "127.0.0.1:0", "--data", "data"];
+
+export class Scene {
+  secrets = new Secrets();
+  #gateways = [];
+  #endings = [];
+
+  /** A client without cookies. */
+  client() {
+    return new Client(this.secrets);
+  }
+
+  async provider(configuration) {
+    const provider = await Provider.start(this.secrets, configuration);
+    this.#endings.push(() => provider.stop());
+    return provider;
+  }
+
+  /** Chromium or Firefox. */
+  async browser(name) {
+    const browser = await startBrowser(name, this.secrets);
+    this.#endings.push(() => browser.close());
+    return browser;
+  }
+
+  /** A folder with a tenant file for each of `tenants`, tables by id. */
+  async folder(tenants = {}) {
+    const { folder, remove } = await temporaryFolder();
+    this.#endings.push(remove);
+    await mkdir(path.join(folder, "tenants"));
+    for (const [id, tenant] of Object.entries(tenants)) {
+      await writeTenant(folder, id, tenant);
+    }
+    return folder;
+  }
+
+  /** `lychgate serve` in a folder. */
+  async serve(folder, { args = [], environment } = {}) {
+    return this.#start(folder, ["serve", ...LISTEN, ...args], environment);
+  }
+
+  /** `lychgate demo`, with what it says: its origin and whom to sign in as. */
+  async demo({ args = [], environment } = {}) {
+    const gateway = await this.#start(await this.folder(), ["demo", ...LISTEN, ...args], environment);
+    const people = peopleIn(gateway.announcement);
+    for (const { password } of people) {
+      this.secrets.note("password", password);
+    }
+    return { gateway, people, origin: originIn(gateway.announcement) };
+  }
+
+  /** A command of the binary that ends by itself. */
+  run(folder, args, environment) {
+    return run(folder, args, environment);
+  }
+
+  /** The logs of all gateways of this scene. */
+  get logs() {
+    return this.#gateways.map((gateway) => gateway.log).join("\n");
+  }
+
+  /** Ends all, the latest first, and keeps the logs of `name` as an artefact. */
+  async end() {
+    const failures = [];
+    for (const ending of this.#endings.splice(0).reverse()) {
+      await ending().catch((error) => failures.push(error));
+    }
+    if (failures.length > 0) {
+      throw new AggregateError(failures, "not everything could be ended");
+    }
+  }
+
+  async #start(folder, args, environment) {
+    const gateway = await Gateway.start(folder, args, environment);
+    this.#gateways.push(gateway);
+    this.#endings.push(() => gateway.stop());
+    return gateway;
+  }
+}
+
+/** Writes `tenants/<id>.toml`; every value is a text, a truth or a list of texts, which JSON and TOML write alike. */
+export async function writeTenant(folder, id, tenant) {
+  const lines = Object.entries(tenant).map(([key, value]) => `${key} = ${JSON.stringify(value)}\n`);
+  await writeFile(path.join(folder, "tenants", `${id}.toml`), lines.join(""));
+}
+
+/** The lines `open http://…/acme  sign in as ada@acme.example  password …` of the demo. */
+function peopleIn(announcement) {
+  const found = announcement.matchAll(/(http:\/\/\S+)\s.*?(\S+@\S+)\s+.*?password:?\s+(\S+)/g);
+  const people = [...found].map(([, url, username, password]) => ({ url, username, password }));
+  if (people.length === 0) {
+    throw new Error(`the demo names nobody to sign in as:\n${announcement}`);
+  }
+  return people;
+}
+
+function originIn(announcement) {
+  return new URL(/http:\/\/\S+/.exec(announcement)[0]).origin;
+}
