@@ -212,24 +212,19 @@ fn only<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<Option<&'a str
 
 /// A host and perhaps a port, in the one spelling that is compared; `None` for what is neither name nor address.
 fn normal_host(text: &str, scheme: Scheme) -> Option<String> {
-    let (name, port) = match text.strip_prefix('[') {
-        Some(rest) => {
-            let (address, after) = rest.split_once(']')?;
-            let address: Ipv6Addr = address.parse().ok()?;
-            (format!("[{address}]"), if after.is_empty() { None } else { Some(after.strip_prefix(':')?) })
+    let (name, port) = if let Some(rest) = text.strip_prefix('[') {
+        let (address, after) = rest.split_once(']')?;
+        let address: Ipv6Addr = address.parse().ok()?;
+        (format!("[{address}]"), if after.is_empty() { None } else { Some(after.strip_prefix(':')?) })
+    } else {
+        let (name, port) = text.split_once(':').map_or((text, None), |(name, port)| (name, Some(port)));
+        let name = name.strip_suffix('.').unwrap_or(name);
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+        let label = |label: &str| (1..=63).contains(&label.len()) && label.bytes().all(plain);
+        if name.len() > 253 || !name.split('.').all(label) {
+            return None;
         }
-        None => {
-            let (name, port) = text.split_once(':').map_or((text, None), |(name, port)| (name, Some(port)));
-            let name = name.strip_suffix('.').unwrap_or(name);
-            let label = |label: &str| {
-                (1..=63).contains(&label.len())
-                    && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
-            };
-            if name.len() > 253 || !name.split('.').all(label) {
-                return None;
-            }
-            (name.to_ascii_lowercase(), port)
-        }
+        (name.to_ascii_lowercase(), port)
     };
     let Some(port) = port else { return Some(name) };
     let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());

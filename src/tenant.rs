@@ -72,26 +72,12 @@ impl Tenant {
             return Err(ReturnToError::Malformed);
         }
         if url.origin().ascii_serialization() == place.origin {
-            return self.return_to_own(place, &url);
+            return return_to_own(place, &url);
         }
         if self.settings.sign_in.return_to_origins.iter().any(|pattern| pattern.matches(&url)) {
             return Ok(ReturnTo(url.into()));
         }
         Err(ReturnToError::OriginNotAllowed)
-    }
-
-    /// On our own origin: not into another tenant, and not to a route that would act again.
-    fn return_to_own(&self, place: &Place, url: &Url) -> Result<ReturnTo, ReturnToError> {
-        let path = url.path();
-        let below = path.strip_prefix(&place.mount).filter(|rest| rest.is_empty() || rest.starts_with('/'));
-        if below.is_none() {
-            return Err(ReturnToError::OutsideTenant);
-        }
-        let route = path.strip_prefix(&place.base).unwrap_or_default().trim_end_matches('/');
-        if ["/login", "/signup", "/callback", "/logout"].contains(&route) {
-            return Err(ReturnToError::OwnRoute);
-        }
-        Ok(ReturnTo(url[url::Position::BeforePath..].to_owned()))
     }
 
     /// Where a sign-in ends if nobody asked otherwise.
@@ -102,6 +88,20 @@ impl Tenant {
             None => ReturnTo(place.path("/dashboard")),
         }
     }
+}
+
+/// On our own origin: not into another tenant, and not to a route that would act again.
+fn return_to_own(place: &Place, url: &Url) -> Result<ReturnTo, ReturnToError> {
+    let path = url.path();
+    let below = path.strip_prefix(&place.mount).filter(|rest| rest.is_empty() || rest.starts_with('/'));
+    if below.is_none() {
+        return Err(ReturnToError::OutsideTenant);
+    }
+    let route = path.strip_prefix(&place.base).unwrap_or_default().trim_end_matches('/');
+    if ["/login", "/signup", "/callback", "/logout"].contains(&route) {
+        return Err(ReturnToError::OwnRoute);
+    }
+    Ok(ReturnTo(url[url::Position::BeforePath..].to_owned()))
 }
 
 /// Where a browser found the tenant: the origin, and the path before the tenant's routes.

@@ -59,7 +59,9 @@ async fn start(demo: Demo) -> Result<(), Box<dyn std::error::Error>> {
         ..Settings::least(&data, settings)
     };
     serve::serve(&settings, metrics, Shutdown::on_signals(), |address| {
-        running.iter().for_each(|tenant| tenant.allow(address));
+        for tenant in &running {
+            tenant.allow(address);
+        }
         announce(address, &running);
     })
     .await?;

@@ -10,6 +10,10 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use crate::config::{LogFormat, LogSettings};
 use crate::metrics::{IntCounter, Metrics};
 
+/// What others log that no level turns on: `h2` shows header fields, and with them cookies; `rusqlite_migration` tells
+/// at `info` what `session` tells in its own words.
+const QUIET: [&str; 2] = ["h2=info", "rusqlite_migration=warn"];
+
 /// Starts logging; once in a process.
 pub(super) fn start(settings: &LogSettings, metrics: &Metrics) {
     let json = match settings.format {
@@ -18,6 +22,9 @@ pub(super) fn start(settings: &LogSettings, metrics: &Metrics) {
         LogFormat::Json => true,
     };
     let filter = EnvFilter::try_new(&settings.level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = QUIET
+        .iter()
+        .fold(filter, |filter, directive| filter.add_directive(directive.parse().expect("a target and a level")));
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(!json && std::io::stderr().is_terminal());

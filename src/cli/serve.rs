@@ -69,8 +69,8 @@ pub(super) async fn serve(
         tokio::spawn(async move { server::serve(admin, route, &settings, shutdown, metrics).await })
     });
     let tenants = gateway.tenants.iter().count();
-    tracing::info!(address = %main.local_addr(), tenants, version = env!("CARGO_PKG_VERSION"), "listening");
     listening(main.local_addr());
+    tracing::info!(address = %main.local_addr(), tenants, version = env!("CARGO_PKG_VERSION"), "listening");
     let route = web::routes(gateway.clone(), shutdown.clone());
     let drained = server::serve(main, route, &settings.server, shutdown, metrics).await;
     match drained {

@@ -101,7 +101,7 @@ fn config_file(sources: &Sources) -> Option<PathBuf> {
 }
 
 /// Reads every key of the process. What a fault hides is replaced by something harmless: it is thrown away.
-fn read_settings(reader: &mut Reader<'_>) -> Settings {
+pub(super) fn read_settings(reader: &mut Reader<'_>) -> Settings {
     let address = |text: &str| {
         text.parse::<SocketAddr>().map_err(|_| "is not an address and a port such as \"127.0.0.1:3000\"".to_owned())
     };

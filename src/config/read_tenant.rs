@@ -71,32 +71,20 @@ pub(super) fn read(
     (tenant, reader.into_faults())
 }
 
-fn tenant(reader: &mut Reader<'_>, id: TenantId, public_url: Option<&Url>) -> Option<TenantSettings> {
+pub(super) fn tenant(reader: &mut Reader<'_>, id: TenantId, public_url: Option<&Url>) -> Option<TenantSettings> {
     let provider = provider(reader);
     let hosts = reader.list("hosts", values::host).unwrap_or_default();
-    let prefix = match reader.is_set("prefix") {
-        true => reader.parsed("prefix", values::prefix).unwrap_or_default(),
-        false => {
-            reader.skip("prefix");
-            String::new()
-        }
-    };
+    let prefix = if reader.is_set("prefix") { reader.parsed("prefix", values::prefix) } else { reader.skip("prefix") };
     let sign_in = sign_in(reader);
-    if sign_in.response_mode == ResponseMode::FormPost && !hosts.is_empty() {
-        // Hosts of a tenant's own are https, but on loopback names.
-    } else if sign_in.response_mode == ResponseMode::FormPost
-        && public_url.is_some_and(|url| url.scheme() != "https" && !values::is_loopback(url))
-    {
-        reader.fault(
-            "response_mode",
-            "form_post needs https, since its cookie does",
-            Some("set an https public_url, or use query"),
-        );
+    let clear = public_url.is_some_and(|url| url.scheme() != "https" && !values::is_loopback(url));
+    if sign_in.response_mode == ResponseMode::FormPost && clear && hosts.is_empty() {
+        let help = "set an https public_url, or use query";
+        reader.fault("response_mode", "form_post needs https, since its cookie does", Some(help));
     }
     let tenant = TenantSettings {
         id,
         hosts,
-        prefix,
+        prefix: prefix.unwrap_or_default(),
         sign_in,
         session: session(reader),
         sign_out: SignOutSettings {
@@ -125,7 +113,7 @@ fn provider(reader: &mut Reader<'_>) -> Option<ProviderSettings> {
     match (auth0, reader.is_set("issuer")) {
         (true, true) => reader.fault("issuer", "and domain are both given", Some("leave one of them out")),
         (false, false) => {
-            reader.fault("domain", "is missing", Some("give the Auth0 tenant's `domain`, or any provider's `issuer`"))
+            reader.fault("domain", "is missing", Some("give the Auth0 tenant's `domain`, or any provider's `issuer`"));
         }
         _ => {}
     }

@@ -90,9 +90,10 @@ impl<'a> Reader<'a> {
         self.fault(path, format!("must be {wanted}, is {}", kind(value)), None);
     }
 
-    /// Leaves a key unread that nobody wrote.
-    pub(super) fn skip(&mut self, path: &'static str) {
+    /// Leaves a key unread, whose default is not of its type.
+    pub(super) fn skip<T>(&mut self, path: &'static str) -> Option<T> {
         self.asked.insert(path);
+        None
     }
 
     /// A text that is not empty and has neither space around it nor control characters in it.

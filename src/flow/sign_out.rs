@@ -22,19 +22,14 @@ pub async fn sign_out(
     }
     let settings = &tenant.settings.sign_out;
     let landing = settings.post_logout_redirect.as_ref().map_or_else(|| place.url("/logged-out"), ToString::to_string);
-    let at_provider = match settings.at_provider {
-        false => None,
-        true => {
-            let request = SignOutRequest {
-                id_token_hint: session.map(|session| &session.id_token),
-                post_logout_redirect_uri: &landing,
-                federated: settings.federated,
-                state: None,
-                ui_locales: None,
-            };
-            tenant.provider.sign_out_url(&request).await
-        }
+    let request = SignOutRequest {
+        id_token_hint: session.map(|session| &session.id_token),
+        post_logout_redirect_uri: &landing,
+        federated: settings.federated,
+        state: None,
+        ui_locales: None,
     };
+    let at_provider = if settings.at_provider { tenant.provider.sign_out_url(&request).await } else { None };
     let kind = match (session, &at_provider) {
         (None, _) => "no_session",
         (Some(_), Some(_)) => "provider",

@@ -63,7 +63,7 @@ pub(super) async fn tenant(
         ("" | "/dashboard" | "/session" | "/logged-out", _) => ("none", Err(Problem::method_not_allowed("GET, HEAD"))),
         _ => ("none", Err(Problem::not_found())),
     };
-    let response = answer.unwrap_or_else(|problem| pages::problem(gateway, request, Some((tenant, place)), problem));
+    let response = answer.unwrap_or_else(|problem| pages::problem(gateway, request, Some((tenant, place)), &problem));
     (label, response)
 }
 
@@ -177,7 +177,7 @@ async fn callback(scope: Scope<'_>) -> Answer {
         }
         Ok(Finished::Guest { return_to }) => answers::redirect(StatusCode::SEE_OTHER, &return_to),
         Err(error) if error.is_stale() => stale(&scope, error.into()).await?,
-        Err(error) => pages::problem(scope.gateway, scope.request, Some(scope.home()), error.into()),
+        Err(error) => pages::problem(scope.gateway, scope.request, Some(scope.home()), &error.into()),
     };
     answers::add_cookies(&mut response, used_up);
     Ok(response)

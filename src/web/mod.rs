@@ -78,7 +78,7 @@ async fn observed(gateway: &Gateway, health: &Health, mut request: Request) -> R
     let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     match answered.route {
         "livez" | "readyz" | "startupz" | "metrics" | "assets" => {
-            tracing::debug!(status = status.as_u16(), duration_ms, "answered")
+            tracing::debug!(status = status.as_u16(), duration_ms, "answered");
         }
         _ => tracing::info!(status = status.as_u16(), duration_ms, client = %request.client(), "answered"),
     }
@@ -120,7 +120,7 @@ async fn answer(gateway: &Gateway, health: &Health, request: &mut Request) -> An
         Ok(visitor) => visitor.clone(),
         Err(problem) => {
             gateway.metrics.http_rejected_requests_total.with_label_values(&[problem.code]).inc();
-            return Answered::nobodys("none", pages::problem(gateway, request, None, problem));
+            return Answered::nobodys("none", pages::problem(gateway, request, None, &problem));
         }
     };
     let path = request.path().to_owned();
@@ -138,12 +138,14 @@ async fn answer(gateway: &Gateway, health: &Health, request: &mut Request) -> An
         Destination::Landing if request.is_read() => Answered::nobodys("landing", pages::landing(gateway, request)),
         Destination::Landing => Answered::nobodys(
             "landing",
-            pages::problem(gateway, request, None, Problem::method_not_allowed("GET, HEAD")),
+            pages::problem(gateway, request, None, &Problem::method_not_allowed("GET, HEAD")),
         ),
-        Destination::Nowhere => Answered::nobodys("none", pages::problem(gateway, request, None, Problem::not_found())),
+        Destination::Nowhere => {
+            Answered::nobodys("none", pages::problem(gateway, request, None, &Problem::not_found()))
+        }
         Destination::UnknownHost => {
             gateway.metrics.http_rejected_requests_total.with_label_values(&["misdirected"]).inc();
-            Answered::nobodys("none", pages::problem(gateway, request, None, Problem::new("misdirected")))
+            Answered::nobodys("none", pages::problem(gateway, request, None, &Problem::new("misdirected")))
         }
     }
 }

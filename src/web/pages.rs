@@ -41,7 +41,7 @@ pub(super) fn landing(gateway: &Gateway, request: &Request) -> Response {
 }
 
 /// A problem, logged once with its cause.
-pub(super) fn problem(gateway: &Gateway, request: &Request, home: Option<Home<'_>>, problem: Problem) -> Response {
+pub(super) fn problem(gateway: &Gateway, request: &Request, home: Option<Home<'_>>, problem: &Problem) -> Response {
     let (status, text) = problem.presentation();
     let (code, cause) = (problem.code, problem.chain());
     if status.is_server_error() {

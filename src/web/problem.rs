@@ -109,7 +109,6 @@ fn presentation(code: &str) -> (StatusCode, ErrorText) {
         | "state_foreign"
         | "parameter_doubled"
         | "parameter_unexpected"
-        | "parameter_too_long"
         | "code_missing"
         | "code_refused"
         | "sign_in_used" => (Status::BAD_REQUEST, Text::LinkBroken),

@@ -63,6 +63,16 @@ export class Gateway {
       .join("\n");
   }
 
+  /** Waits until what it printed is so: its two outputs arrive in no order. */
+  async until(condition, what) {
+    for (let left = START_LIMIT / 10; !condition(); left--) {
+      if (left <= 0) {
+        throw new Error(`the gateway never ${what}; it printed:\n${this.output.slice(-8000)}`);
+      }
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+  }
+
   /** Asks it to stop, as a service manager does, and returns its exit code. */
   async stop() {
     if (this.#process.exitCode === null && this.#process.signalCode === null) {

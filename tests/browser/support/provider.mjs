@@ -58,7 +58,7 @@ export class Provider {
       ...metadata,
     };
     this.#secrets.note("client_secret", client.client_secret);
-    this.#clients.push(client);
+    this.#clients = [...this.#clients.filter(({ client_id }) => client_id !== client.client_id), client];
     this.#rebuild();
     return client;
   }

@@ -51,7 +51,12 @@ export class Scene {
 
   /** `lychgate demo`, with what it says: its origin and whom to sign in as. */
   async demo({ args = [], environment } = {}) {
-    const gateway = await this.#start(await this.folder(), ["demo", ...LISTEN, ...args], environment);
+    const gateway = await this.#start(
+      await this.folder(),
+      ["demo", ...LISTEN, "--log-level", "trace", "--log-format", "json", ...args],
+      environment,
+    );
+    await gateway.until(() => gateway.announcement.includes("/metrics"), "announces itself");
     const people = peopleIn(gateway.announcement);
     for (const { password } of people) {
       this.secrets.note("password", password);

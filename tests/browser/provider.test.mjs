@@ -1,0 +1,191 @@
+// lychgate against a certified provider that others wrote.
+
+import assert from "node:assert/strict";
+import { randomUUID } from "node:crypto";
+import { writeFile } from "node:fs/promises";
+import path from "node:path";
+import { after, before, test } from "node:test";
+import { follow, submitCredentials, textOf } from "./support/browser.mjs";
+import { testForLeaks } from "./support/leaks.mjs";
+import { rsaKeyPair } from "./support/provider.mjs";
+import { Scene } from "./support/scene.mjs";
+
+const scene = new Scene();
+let provider; // whose id tokens hold the claims
+let strict; // whose claims are at userinfo alone
+let gateway;
+let ada;
+
+before(async () => {
+  provider = await scene.provider();
+  strict = await scene.provider({ conformIdTokenClaims: true });
+  ada = provider.addAccount("ada@acme.example", { name: "Ada Lovelace" });
+  const { folder, privateKeyFile } = await folderOfTenants();
+  await writeFile(path.join(folder, "tenants", privateKeyFile.name), privateKeyFile.text);
+  gateway = await scene.serve(folder);
+});
+
+after(() => scene.end());
+
+test("one signs in and sees the dashboard", async () => {
+  const client = scene.client();
+  const page = await client.signIn(at("/acme/login"), ada);
+  assertDashboard(page, "acme");
+  assert.ok(page.hops.some((hop) => hop.status === 303 && pathOf(hop) === "/acme/callback"));
+  const { body } = await client.json(at("/acme/session"));
+  assert.equal(body.user.sub, ada.username);
+  const [{ query }] = provider.requestsTo("authorization");
+  assert.equal(query.get("code_challenge_method"), "S256");
+});
+
+test("a client secret of any characters passes by HTTP Basic", async () => {
+  assertDashboard(await scene.client().signIn(at("/basic/login"), ada), "basic");
+  const { form, authorization } = provider.requestsTo("token").at(-1);
+  assert.match(authorization, /^Basic /);
+  assert.equal(form.get("client_secret"), null);
+});
+
+test("who has signed in at the provider signs in silently", async () => {
+  const client = scene.client();
+  await client.signIn(at("/acme/login"), ada);
+  const page = await client.open(at("/basic/login?prompt=none"));
+  assertDashboard(page, "basic");
+  assert.equal(provider.requestsTo("authorization").at(-1).query.get("prompt"), "none");
+});
+
+test("a silent sign-in of a stranger makes no session", async () => {
+  const client = scene.client();
+  const { hops } = await client.open(at("/acme/login?prompt=none"));
+  const callback = hops.find((hop) => pathOf(hop) === "/acme/callback");
+  assert.equal(new URL(callback.url).searchParams.get("error"), "login_required");
+  assert.equal((await client.json(at("/acme/session"))).status, 401);
+});
+
+test("a pushed authorization request shows the browser nothing but its reference", async () => {
+  assertDashboard(await scene.client().signIn(at("/pushed/login"), ada), "pushed");
+  assert.equal(provider.requestsTo("pushed_authorization_request").length, 1);
+  const { query } = provider.requestsTo("authorization").at(-1);
+  assert.deepEqual([...query.keys()].sort(), ["client_id", "request_uri"]);
+});
+
+test("a private key proves who we are", async () => {
+  assertDashboard(await scene.client().signIn(at("/keyed/login"), ada), "keyed");
+  const { form } = provider.requestsTo("token").at(-1);
+  assert.equal(form.get("client_assertion_type"), "urn:ietf:params:oauth:client-assertion-type:jwt-bearer");
+  assert.equal(form.get("client_secret"), null);
+});
+
+for (const name of ["chromium", "firefox"]) {
+  test(`a form posted from another site signs in, in ${name}`, async () => {
+    const browser = await scene.browser(name);
+    const visitor = await browser.newVisitor();
+    const tab = await visitor.newTab();
+    await tab.goto(`${gateway.namedOrigin}/posted`);
+    await follow(tab, "#qsLoginBtn");
+    await submitCredentials(tab, ada);
+    await tab.waitForSelector("#qsLogoutBtn");
+    assert.equal(new URL(tab.url()).pathname, "/posted/dashboard");
+    assert.match(await textOf(tab), /Ada Lovelace/);
+    assert.equal(provider.requestsTo("authorization").at(-1).query.get("response_mode"), "form_post");
+    await visitor.leave();
+  });
+}
+
+test("a key that the provider has only just made is fetched", async () => {
+  assertDashboard(await scene.client().signIn(at("/acme/login"), ada), "acme");
+  const fetchedBefore = provider.requestsTo("jwks").length;
+  provider.rotateKeys();
+  assertDashboard(await scene.client().signIn(at("/acme/login"), ada), "acme");
+  assert.equal(provider.requestsTo("jwks").length, fetchedBefore + 1);
+});
+
+test("a sign-out ends the session at the provider, too", async () => {
+  const client = scene.client();
+  await client.signIn(at("/acme/login"), ada);
+  const thief = client.copy();
+  const question = await client.open(at("/acme/logout"));
+  const { query } = provider.requestsTo("end_session").at(-1);
+  assert.ok(query.get("id_token_hint"));
+  assert.equal(query.get("post_logout_redirect_uri"), at("/acme/logged-out"));
+  const page = await client.submit(question, { logout: "yes" });
+  assert.equal(page.status, 200);
+  assert.equal(pathOf(page), "/acme/logged-out");
+  const next = await client.open(at("/acme/login"));
+  assert.match(next.text, /id="password"/, "the provider asks for the password again");
+  assert.equal((await thief.json(at("/acme/session"))).status, 401, "the old cookie opens nothing");
+});
+
+test("claims come from userinfo where the tenant wants them", async () => {
+  const grace = strict.addAccount("grace@globex.example", { name: "Grace Hopper" });
+  const page = await scene.client().signIn(at("/told/login"), grace);
+  assert.equal(page.status, 200);
+  assert.match(page.text, /Grace Hopper/);
+  assert.equal(strict.requestsTo("userinfo").length, 1);
+});
+
+testForLeaks(scene, [
+  "access_token",
+  "authorization",
+  "client_assertion",
+  "client_secret",
+  "code",
+  "code_verifier",
+  "cookie",
+  "id_token",
+  "id_token_hint",
+  "nonce",
+  "password",
+  "state",
+]);
+
+/** A folder with a tenant for each way to speak with the provider. */
+async function folderOfTenants() {
+  const { privateKey, jwk } = rsaKeyPair();
+  const spoken = `a b:c/d+e%f&g=${randomUUID()}`;
+  const acme = provider.addClient("acme");
+  const basic = provider.addClient("basic", {
+    client_secret: spoken,
+    token_endpoint_auth_method: "client_secret_basic",
+  });
+  const pushed = provider.addClient("pushed");
+  const posted = provider.addClient("posted");
+  const keyed = provider.addClient("keyed", {
+    client_secret: undefined,
+    token_endpoint_auth_method: "private_key_jwt",
+    jwks: { keys: [jwk] },
+  });
+  const told = strict.addClient("told");
+  const folder = await scene.folder({
+    acme: { ...settingsOf(acme), display_name: "Acme" },
+    basic: { ...settingsOf(basic), client_auth: "client_secret_basic" },
+    pushed: { ...settingsOf(pushed), pushed_authorization_requests: true },
+    posted: { ...settingsOf(posted), response_mode: "form_post" },
+    keyed: {
+      issuer: provider.issuer,
+      client_id: keyed.client_id,
+      private_key_file: "keyed.pem",
+      private_key_id: jwk.kid,
+    },
+    told: { ...settingsOf(told, strict), userinfo: true },
+  });
+  const text = privateKey.export({ type: "pkcs8", format: "pem" });
+  return { folder, privateKeyFile: { name: "keyed.pem", text } };
+}
+
+function settingsOf({ client_id, client_secret }, { issuer } = provider) {
+  return { issuer, client_id, client_secret };
+}
+
+function at(route) {
+  return gateway.origin + route;
+}
+
+function pathOf({ url }) {
+  return new URL(url).pathname;
+}
+
+function assertDashboard(page, tenant) {
+  assert.equal(page.status, 200, page.text);
+  assert.equal(pathOf(page), `/${tenant}/dashboard`);
+  assert.match(page.text, /Ada Lovelace/);
+}
