@@ -19,8 +19,8 @@ async fn a_sign_in_ends_at_the_dashboard() {
     let session = browser.session("acme").await.unwrap();
     assert_eq!(session["user"]["email"], support::ADA);
     assert!(session["expires_at"].as_str() > session["idle_expires_at"].as_str());
-    assert_eq!(world.metric(r#"lychgate_sign_ins_total{provider="auth0",result="ok",tenant="acme"}"#), 1.0);
-    assert_eq!(world.metric(r#"lychgate_sessions_created_total{tenant="acme"}"#), 1.0);
+    assert_eq!(world.metric(r#"lychgate_sign_ins_total{provider="auth0",result="ok",tenant="acme"}"#), 1);
+    assert_eq!(world.metric(r#"lychgate_sessions_created_total{tenant="acme"}"#), 1);
 }
 
 #[tokio::test]

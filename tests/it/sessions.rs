@@ -25,7 +25,7 @@ async fn another_root_secret_signs_everybody_out() {
 
 #[tokio::test]
 async fn a_session_ends_when_it_is_idle_and_lives_on_when_it_is_used() {
-    let limits = SessionLimits { idle: Duration::from_secs(600), absolute: Duration::from_secs(3600) };
+    let limits = SessionLimits { idle: Duration::from_mins(10), absolute: Duration::from_hours(1) };
     let world = support::acme_with(|tenant| tenant.session = limits).await;
     let mut used = world.signed_in("acme").await;
     let mut idle = world.signed_in("acme").await;
@@ -38,7 +38,7 @@ async fn a_session_ends_when_it_is_idle_and_lives_on_when_it_is_used() {
 
 #[tokio::test]
 async fn a_session_ends_at_its_absolute_limit_however_much_it_is_used() {
-    let limits = SessionLimits { idle: Duration::from_secs(600), absolute: Duration::from_secs(1000) };
+    let limits = SessionLimits { idle: Duration::from_mins(10), absolute: Duration::from_secs(1000) };
     let world = support::acme_with(|tenant| tenant.session = limits).await;
     let mut browser = world.signed_in("acme").await;
     world.pass(500);

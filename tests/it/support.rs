@@ -167,10 +167,10 @@ impl World {
     }
 
     /// The value of a series in a scrape; 0 if it is not there.
-    pub fn metric(&self, series: &str) -> f64 {
+    pub fn metric(&self, series: &str) -> u64 {
         let text = String::from_utf8(self.gateway.metrics.render()).unwrap();
         let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-        line.map_or(0.0, |value| value.parse().unwrap())
+        line.map_or(0, |value| value.parse().unwrap())
     }
 }
 
@@ -283,7 +283,7 @@ impl Browser {
         for cookie in headers.get_all(header::SET_COOKIE) {
             let cookie = cookie::Cookie::parse(cookie.to_str().unwrap().to_owned()).unwrap();
             let key = (host.clone(), cookie.name().to_owned());
-            if cookie.max_age().is_some_and(|age| age.is_zero()) {
+            if cookie.max_age().is_some_and(cookie::time::SignedDuration::is_zero) {
                 self.cookies.remove(&key);
             } else {
                 self.cookies.insert(key, cookie.value().to_owned());
