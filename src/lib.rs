@@ -19,5 +19,6 @@ pub mod metrics;
 pub mod net;
 pub mod pages;
 pub mod secret;
+pub mod server;
 pub mod session;
 pub mod tenant_id;

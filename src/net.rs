@@ -1,9 +1,13 @@
-//! Addresses: networks, and who a client is when proxies stand in front.
+//! Addresses: networks, and who a client is and which site it asked for when proxies stand in front.
+//!
+//! Which hosts are ours is not known here, nor who may read what.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
+use http::header::{FORWARDED, HOST};
+use http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
 
 /// The address at the other end of a connection; the server puts it into each request's extensions.
@@ -56,5 +60,348 @@ impl fmt::Display for Networks {
             write!(f, "{}{net}", if i == 0 { "" } else { ", " })?;
         }
         Ok(())
+    }
+}
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// Who sent a request, and to which site, as far as we believe it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Visitor {
+    /// The client's address; never an IPv4 address mapped into IPv6.
+    pub address: IpAddr,
+    /// How the client reached the outermost proxy that we trust, or us.
+    pub scheme: Scheme,
+    /// The host asked for: lower case, no trailing dot, with the port unless it is the scheme's own.
+    pub host: String,
+    /// Whether no forwarding header came along at all, so that the peer itself is the client.
+    pub direct: bool,
+}
+
+/// How a client connects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Scheme {
+    /// In the clear.
+    Http,
+    /// By TLS.
+    Https,
+}
+
+impl Scheme {
+    /// As in a URL.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+
+    const fn port(self) -> u16 {
+        match self {
+            Self::Http => 80,
+            Self::Https => 443,
+        }
+    }
+}
+
+impl fmt::Display for Scheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Why it is not clear who asks for what.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum VisitorError {
+    /// A header that may come once came several times.
+    #[error("{0} is given more than once")]
+    Doubled(HeaderName),
+    /// A header holds what it may not.
+    #[error("{0} is malformed")]
+    Malformed(HeaderName),
+    /// No host is named at all.
+    #[error("no host is named")]
+    NoHost,
+    /// The request target names another host than the header `Host`.
+    #[error("the request target and the header host name different hosts")]
+    TwoHosts,
+}
+
+/// Tells who sent a request. `X-Forwarded-For`, `-Proto` and `-Host` count if `peer` is among `trusted`; `Forwarded`
+/// (RFC 7239) is not read. `uri_authority` is that of the request target, which HTTP/2 has instead of `Host`.
+///
+/// # Errors
+/// A header that counts is doubled or malformed, or no host is named: such a request is refused, never guessed at.
+pub fn visitor(
+    peer: SocketAddr,
+    over_tls: bool,
+    headers: &HeaderMap,
+    uri_authority: Option<&str>,
+    trusted: &Networks,
+) -> Result<Visitor, VisitorError> {
+    let direct = !headers.keys().any(tells_of_a_proxy);
+    let mut address = peer.ip().to_canonical();
+    let mut scheme = if over_tls { Scheme::Https } else { Scheme::Http };
+    let mut forwarded_host = None;
+    if trusted.contains(address) {
+        address = client_address(headers, trusted)?.unwrap_or(address);
+        scheme = forwarded_scheme(headers)?.unwrap_or(scheme);
+        forwarded_host = single(headers, &X_FORWARDED_HOST)?;
+    }
+    let host = match forwarded_host {
+        Some(text) => normal_host(text, scheme).ok_or(VisitorError::Malformed(X_FORWARDED_HOST))?,
+        None => asked_host(headers, uri_authority, scheme)?,
+    };
+    Ok(Visitor { address, scheme, host, direct })
+}
+
+/// Whether a header is one that proxies add; in any spelling a server may fold into it.
+fn tells_of_a_proxy(name: &HeaderName) -> bool {
+    let folded = name.as_str().replace(['_', '.'], "-");
+    folded == FORWARDED.as_str()
+        || folded == "via"
+        || ["x-forwarded-", "x-original-", "x-real-"].iter().any(|prefix| folded.starts_with(prefix))
+}
+
+/// The value of a header that may come once; none if it does not come.
+fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, VisitorError> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => value.to_str().map(Some).map_err(|_| VisitorError::Malformed(name.clone())),
+        (Some(_), Some(_)) => Err(VisitorError::Doubled(name.clone())),
+    }
+}
+
+/// The first address, from the right, that is no trusted proxy; the leftmost if all are.
+fn client_address(headers: &HeaderMap, trusted: &Networks) -> Result<Option<IpAddr>, VisitorError> {
+    let Some(list) = single(headers, &X_FORWARDED_FOR)? else { return Ok(None) };
+    let addresses: Vec<IpAddr> = list
+        .split(',')
+        .map(|part| forwarded_address(part.trim_matches([' ', '\t'])))
+        .collect::<Option<_>>()
+        .ok_or(VisitorError::Malformed(X_FORWARDED_FOR))?;
+    let client = addresses.iter().rev().find(|address| !trusted.contains(**address));
+    Ok(client.or(addresses.first()).copied())
+}
+
+/// An address as proxies write it: bare, in brackets, or with a port.
+fn forwarded_address(text: &str) -> Option<IpAddr> {
+    let address = IpAddr::from_str(text)
+        .or_else(|_| SocketAddr::from_str(text).map(|address| address.ip()))
+        .ok()
+        .or_else(|| text.strip_prefix('[')?.strip_suffix(']')?.parse::<Ipv6Addr>().ok().map(IpAddr::V6))?;
+    Some(address.to_canonical())
+}
+
+fn forwarded_scheme(headers: &HeaderMap) -> Result<Option<Scheme>, VisitorError> {
+    let Some(scheme) = single(headers, &X_FORWARDED_PROTO)? else { return Ok(None) };
+    [Scheme::Http, Scheme::Https]
+        .into_iter()
+        .find(|known| scheme.eq_ignore_ascii_case(known.as_str()))
+        .map(Some)
+        .ok_or(VisitorError::Malformed(X_FORWARDED_PROTO))
+}
+
+/// The host of the request itself: of its target or its header; of both, if they agree.
+fn asked_host(headers: &HeaderMap, uri_authority: Option<&str>, scheme: Scheme) -> Result<String, VisitorError> {
+    let normal = |text| normal_host(text, scheme).ok_or(VisitorError::Malformed(HOST));
+    let header = single(headers, &HOST)?.map(normal).transpose()?;
+    let target = uri_authority.map(normal).transpose()?;
+    match (target, header) {
+        (Some(target), Some(header)) if target != header => Err(VisitorError::TwoHosts),
+        (Some(host), _) | (None, Some(host)) => Ok(host),
+        (None, None) => Err(VisitorError::NoHost),
+    }
+}
+
+/// `host` or `host:port` (RFC 3986, section 3.2.2, without user information and percent-encoding), in the one form that
+/// compares; none if malformed.
+fn normal_host(text: &str, scheme: Scheme) -> Option<String> {
+    let (host, port) = if let Some(rest) = text.strip_prefix('[') {
+        let (address, after) = rest.split_once(']')?;
+        let address: Ipv6Addr = address.parse().ok()?;
+        (format!("[{address}]"), if after.is_empty() { None } else { Some(after.strip_prefix(':')?) })
+    } else {
+        let (name, port) = text.split_once(':').map_or((text, None), |(name, port)| (name, Some(port)));
+        (normal_name(name)?, port)
+    };
+    match port.map(parse_port) {
+        None => Some(host),
+        Some(None) => None,
+        Some(Some(port)) if port == scheme.port() => Some(host),
+        Some(Some(port)) => Some(format!("{host}:{port}")),
+    }
+}
+
+fn normal_name(name: &str) -> Option<String> {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let label = |label: &str| {
+        (1..=63).contains(&label.len()) && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    };
+    (name.len() <= 253 && name.split('.').all(label)).then(|| name.to_ascii_lowercase())
+}
+
+fn parse_port(text: &str) -> Option<u16> {
+    let digits = (1..=5).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
+    text.parse().ok().filter(|port| digits && *port != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (HeaderName::from_str(name).unwrap(), value.parse().unwrap())).collect()
+    }
+
+    fn ask(peer: &str, pairs: &[(&str, &str)]) -> Result<Visitor, VisitorError> {
+        let trusted = ["127.0.0.0/8", "10.0.0.0/8", "fd00::/8"].iter().map(|net| parse_network(net).unwrap()).collect();
+        visitor(SocketAddr::new(peer.parse().unwrap(), 4711), false, &headers(pairs), None, &trusted)
+    }
+
+    /// What a header of a trusted proxy leads to.
+    fn forwarded(pairs: &[(&str, &str)]) -> Result<Visitor, VisitorError> {
+        let mut all = vec![("host", "inner")];
+        all.extend(pairs);
+        ask("127.0.0.1", &all)
+    }
+
+    fn host(text: &str) -> Option<String> {
+        normal_host(text, Scheme::Https)
+    }
+
+    #[test]
+    fn a_visitor_without_a_proxy_is_the_peer() {
+        let visitor = ask("192.0.2.7", &[("host", "Login.Example.COM:3000")]).unwrap();
+        let expected = Visitor {
+            address: "192.0.2.7".parse().unwrap(),
+            scheme: Scheme::Http,
+            host: "login.example.com:3000".to_owned(),
+            direct: true,
+        };
+        assert_eq!(visitor, expected);
+        assert_eq!(ask("::ffff:192.0.2.7", &[("host", "a")]).unwrap().address, expected.address);
+    }
+
+    #[test]
+    fn forwarding_headers_of_an_untrusted_peer_are_ignored_yet_seen() {
+        let lies = [
+            ("host", "real.example"),
+            ("x-forwarded-for", "127.0.0.1"),
+            ("x-forwarded-for", "not an address"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "evil.example"),
+        ];
+        let visitor = ask("192.0.2.7", &lies).unwrap();
+        assert_eq!(visitor.address, "192.0.2.7".parse::<IpAddr>().unwrap());
+        assert_eq!((visitor.scheme, visitor.host.as_str(), visitor.direct), (Scheme::Http, "real.example", false));
+    }
+
+    #[test]
+    fn any_trace_of_a_proxy_makes_a_request_indirect() {
+        for name in ["forwarded", "x-forwarded-for", "X_Forwarded_For", "x-real-ip", "via", "x-original-url"] {
+            assert!(!ask("192.0.2.7", &[("host", "a"), (name, "x")]).unwrap().direct, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_trusted_proxy_says_who_and_how_and_where() {
+        let told = [
+            ("x-forwarded-for", "198.51.100.1, 192.0.2.9,10.1.2.3"),
+            ("x-forwarded-proto", "HTTPS"),
+            ("x-forwarded-host", "Acme.Example.:443"),
+        ];
+        let visitor = forwarded(&told).unwrap();
+        assert_eq!(visitor.address, "192.0.2.9".parse::<IpAddr>().unwrap());
+        assert_eq!((visitor.scheme, visitor.host.as_str(), visitor.direct), (Scheme::Https, "acme.example", false));
+    }
+
+    #[test]
+    fn the_client_is_the_first_untrusted_address_from_the_right() {
+        for (list, client) in [
+            ("192.0.2.1", "192.0.2.1"),
+            ("192.0.2.1, 192.0.2.2", "192.0.2.2"),
+            ("192.0.2.1, 10.0.0.1, 127.0.0.1", "192.0.2.1"),
+            ("10.0.0.9, 10.0.0.1", "10.0.0.9"),
+            ("192.0.2.1:8080", "192.0.2.1"),
+            ("[2001:db8::1]:8080", "2001:db8::1"),
+            ("[2001:db8::1]", "2001:db8::1"),
+            ("2001:db8::1, ::ffff:10.0.0.1", "2001:db8::1"),
+        ] {
+            let visitor = forwarded(&[("x-forwarded-for", list)]).unwrap();
+            assert_eq!(visitor.address, client.parse::<IpAddr>().unwrap(), "{list}");
+        }
+    }
+
+    #[test]
+    fn a_forwarding_header_that_is_doubled_or_malformed_is_an_error() {
+        for (name, values) in [
+            (
+                "x-forwarded-for",
+                &["", "unknown", "192.0.2.1,", "192.0.2.1 192.0.2.2", "[192.0.2.1]", "192.0.2.1:x"][..],
+            ),
+            ("x-forwarded-proto", &["", "ftp", "https,http", " https"]),
+            ("x-forwarded-host", &["", "a, b", "a/b", "user@a", "a:0", "a:65536", "a:", "a b", "a%2eb", "[::1", "a#b"]),
+        ] {
+            let header: HeaderName = name.parse().unwrap();
+            for value in values {
+                // A header's surrounding blanks are cut off by the parser of HTTP, not here.
+                let result = forwarded(&[(name, value)]);
+                assert_eq!(result, Err(VisitorError::Malformed(header.clone())), "{name}: {value}");
+            }
+            let twice = match name {
+                "x-forwarded-for" => "192.0.2.1",
+                "x-forwarded-proto" => "https",
+                _ => "a.example",
+            };
+            let result = forwarded(&[(name, twice), (name, twice)]);
+            assert_eq!(result, Err(VisitorError::Doubled(header)), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_host_has_one_form() {
+        for (text, normal) in [
+            ("EXAMPLE.com", "example.com"),
+            ("example.com.", "example.com"),
+            ("example.com.:443", "example.com"),
+            ("example.com:0443", "example.com"),
+            ("example.com:80", "example.com:80"),
+            ("[0:0::1]:8443", "[::1]:8443"),
+            ("[::1]:443", "[::1]"),
+            ("my_service", "my_service"),
+            ("127.0.0.1:3000", "127.0.0.1:3000"),
+        ] {
+            assert_eq!(host(text).as_deref(), Some(normal), "{text}");
+        }
+        let (long_label, long_name) = ("a".repeat(64), "a.".repeat(127) + "a");
+        for text in ["", ".", "a..b", ".a", "::1", "[::1]x", "[v1.a]", "a:+80", "a:1:2", "ä", &long_label, &long_name]
+        {
+            assert_eq!(host(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn request_target_and_header_must_name_the_same_host() {
+        let ask = |authority, pairs: &[(&str, &str)]| {
+            let peer = "192.0.2.7:1".parse().unwrap();
+            visitor(peer, true, &headers(pairs), authority, &Networks::default()).map(|visitor| visitor.host)
+        };
+        assert_eq!(ask(Some("A.example:443"), &[]).unwrap(), "a.example");
+        assert_eq!(ask(Some("A.example:443"), &[("host", "a.example")]).unwrap(), "a.example");
+        assert_eq!(ask(Some("a.example"), &[("host", "b.example")]), Err(VisitorError::TwoHosts));
+        assert_eq!(ask(Some("u@a.example"), &[]), Err(VisitorError::Malformed(HOST)));
+        assert_eq!(ask(None, &[("host", "a"), ("host", "a")]), Err(VisitorError::Doubled(HOST)));
+        assert_eq!(ask(None, &[]), Err(VisitorError::NoHost));
+    }
+
+    #[test]
+    fn a_mapped_address_counts_as_itself() {
+        let networks = Networks::loopback();
+        assert!(networks.contains("::ffff:127.0.0.1".parse().unwrap()));
+        assert!(!networks.contains("::ffff:192.0.2.1".parse().unwrap()));
     }
 }
