@@ -3,21 +3,40 @@
 //! What a request means is not known here: that is the route's matter. `warp::serve` sets no header timeout and no
 //! limit of connections, and drains without a deadline; hence a loop of our own over `warp::service`.
 
+mod activity;
+mod body;
+mod connection;
 mod listener;
+mod request;
 mod shutdown;
+#[cfg(test)]
+mod tests;
 mod tls;
 
+use std::error::Error;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 pub use listener::{BindError, Listener};
 pub use shutdown::{Shutdown, ShutdownHandle};
 pub use tls::TlsError;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 
-use crate::config::ServerSettings;
+pub use crate::config::{ServerSettings, TlsSettings};
 use crate::metrics::Metrics;
 
 /// What answers requests.
 pub type Route = warp::filters::BoxedFilter<(warp::reply::Response,)>;
+
+/// How long no connection is accepted after the system refused to give one, as it does when we are out of files.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
 /// How serving ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +47,8 @@ pub enum Drained {
     Cut(usize),
 }
 
-/// Serves `route` on `listener` until `shutdown` is ordered and done.
+/// Serves `route` on `listener` until `shutdown` is ordered and done: for `drain_delay` all goes on, so that balancers
+/// learn of it; then nothing new is accepted, and what runs has `drain_timeout` to finish. A second order cuts it.
 pub async fn serve(
     listener: Listener,
     route: Route,
@@ -36,7 +56,128 @@ pub async fn serve(
     shutdown: Shutdown,
     metrics: Arc<Metrics>,
 ) -> Drained {
-    let _ = (listener, route, settings, metrics);
-    shutdown.stopping().await;
-    Drained::Clean
+    let Listener { name, socket, address, certificates } = listener;
+    tracing::info!(listener = name, %address, tls = certificates.is_some(), "listening");
+    let tls = certificates.as_ref().map(tls::Certificates::acceptor);
+    let mut background = JoinSet::new();
+    if let Some(certificates) = certificates {
+        background.spawn(certificates.keep_fresh(Arc::clone(&metrics)));
+    }
+    let server = Arc::new(Server {
+        name,
+        route,
+        settings: settings.clone(),
+        shutdown: shutdown.clone(),
+        metrics,
+        running: Arc::default(),
+    });
+    let mut connections =
+        Connections { server: Arc::clone(&server), tls, tasks: JoinSet::new(), closing: watch::Sender::new(false) };
+
+    connections.accept(&socket, shutdown.draining()).await;
+    server.metrics.draining.set(1);
+    tracing::info!(listener = name, delay = ?settings.drain_delay, timeout = ?settings.drain_timeout, "draining");
+    let delay = async {
+        tokio::select! {
+            () = tokio::time::sleep(settings.drain_delay) => {}
+            () = shutdown.stopping() => {}
+        }
+    };
+    connections.accept(&socket, delay).await;
+    drop(socket);
+    let drained = connections.drain(settings.drain_timeout, &shutdown).await;
+    tracing::info!(listener = name, ?drained, "stopped");
+    drained
+}
+
+/// What the connections of one listener have in common.
+#[derive(Debug)]
+struct Server {
+    name: &'static str,
+    route: Route,
+    settings: ServerSettings,
+    shutdown: Shutdown,
+    metrics: Arc<Metrics>,
+    /// Requests from their heads to the ends of their answers.
+    running: Arc<AtomicUsize>,
+}
+
+impl Server {
+    fn rejected(&self, reason: &str) {
+        self.metrics.http_connections_rejected_total.with_label_values(&[self.name, reason]).inc();
+    }
+
+    /// Takes note of a connection that ended by an error: nearly always the client's doing.
+    fn failed(&self, peer: SocketAddr, error: &(dyn Error + 'static)) {
+        if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse_too_large) {
+            self.metrics.http_rejected_requests_total.with_label_values(&["header_too_large"]).inc();
+        }
+        tracing::debug!(listener = self.name, %peer, error, "connection failed");
+    }
+}
+
+/// The connections of one listener.
+struct Connections {
+    server: Arc<Server>,
+    tls: Option<TlsAcceptor>,
+    tasks: JoinSet<()>,
+    closing: watch::Sender<bool>,
+}
+
+impl Connections {
+    /// Accepts connections until `stop`, whatever happens.
+    async fn accept(&mut self, socket: &TcpListener, stop: impl Future<Output = ()>) {
+        let mut stop = pin!(stop);
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = stop.as_mut() => return,
+                accepted = socket.accept() => accepted,
+                Some(_) = self.tasks.join_next() => continue,
+            };
+            match accepted {
+                Ok((stream, peer)) => self.open(stream, peer),
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => {
+                    tracing::error!(listener = self.server.name, %error, "cannot accept a connection");
+                    tokio::select! {
+                        () = stop.as_mut() => return,
+                        () = tokio::time::sleep(ACCEPT_PAUSE) => {}
+                    }
+                }
+            }
+        }
+    }
+
+    fn open(&mut self, stream: TcpStream, peer: SocketAddr) {
+        while self.tasks.try_join_next().is_some() {}
+        if self.tasks.len() >= self.server.settings.max_connections {
+            self.server.rejected("limit");
+            return;
+        }
+        let (server, tls, closing) = (Arc::clone(&self.server), self.tls.clone(), self.closing.subscribe());
+        self.tasks.spawn(connection::run(server, stream, peer, tls, closing));
+    }
+
+    /// Lets what runs finish, but no longer than `timeout`.
+    async fn drain(mut self, timeout: Duration, shutdown: &Shutdown) -> Drained {
+        self.closing.send_replace(true);
+        let done = async { while self.tasks.join_next().await.is_some() {} };
+        tokio::select! {
+            () = done => return Drained::Clean,
+            () = tokio::time::sleep(timeout) => {}
+            () = shutdown.stopping() => {}
+        }
+        let cut = self.server.running.load(Ordering::Acquire);
+        self.tasks.shutdown().await;
+        if cut == 0 { Drained::Clean } else { Drained::Cut(cut) }
+    }
+}
+
+/// Whether accepting failed because of the one connection that was accepted.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused
+    )
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 use std::{fmt, io};
 
-use rustls::crypto::aws_lc_rs;
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
@@ -63,7 +63,7 @@ pub(super) struct Certificates {
     acceptor: TlsAcceptor,
     hasher: RandomState,
     loaded: u64,
-    look_every: Duration,
+    pub(super) look_every: Duration,
 }
 
 /// What handshakes use.
@@ -88,7 +88,7 @@ impl Certificates {
         let hasher = RandomState::new();
         let contents = Contents::read(files).await?;
         let served = Arc::new(Served(RwLock::new(Arc::new(contents.pair(files)?))));
-        let mut config = rustls::ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        let mut config = rustls::ServerConfig::builder_with_provider(Arc::new(provider()))
             .with_safe_default_protocol_versions()
             .expect("the provider has suites for TLS 1.2 and 1.3")
             .with_no_client_auth()
@@ -193,12 +193,16 @@ impl Contents {
             wanted: "private key",
             source,
         })?;
-        CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider()).map_err(|source| TlsError::Pair {
+        CertifiedKey::from_der(chain, key, &provider()).map_err(|source| TlsError::Pair {
             certificate: files.certificate_file.clone(),
             key: files.key_file.clone(),
             source,
         })
     }
+}
+
+fn provider() -> CryptoProvider {
+    rustls::crypto::aws_lc_rs::default_provider()
 }
 
 async fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
