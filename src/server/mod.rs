@@ -56,8 +56,7 @@ pub async fn serve(
     shutdown: Shutdown,
     metrics: Arc<Metrics>,
 ) -> Drained {
-    let Listener { name, socket, address, certificates } = listener;
-    tracing::info!(listener = name, %address, tls = certificates.is_some(), "listening");
+    let Listener { name, socket, certificates, .. } = listener;
     let tls = certificates.as_ref().map(tls::Certificates::acceptor);
     let mut background = JoinSet::new();
     if let Some(certificates) = certificates {
@@ -85,9 +84,7 @@ pub async fn serve(
     };
     connections.accept(&socket, delay).await;
     drop(socket);
-    let drained = connections.drain(settings.drain_timeout, &shutdown).await;
-    tracing::info!(listener = name, ?drained, "stopped");
-    drained
+    connections.drain(settings.drain_timeout, &shutdown).await
 }
 
 /// What the connections of one listener have in common.
