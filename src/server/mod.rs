@@ -29,7 +29,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-pub use crate::config::{ServerSettings, TlsSettings};
+use crate::config::ServerSettings;
 use crate::metrics::Metrics;
 
 /// What answers requests.

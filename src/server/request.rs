@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, EXPECT, HOST};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body, Incoming};
 use hyper::service::Service as _;
@@ -42,6 +42,7 @@ pub(super) struct Requests {
 /// Why a request is answered here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Refusal {
+    Connect,
     Host,
     HeaderTooLarge,
     BodyTooLarge,
@@ -53,6 +54,7 @@ enum Refusal {
 impl Refusal {
     const fn status(self) -> StatusCode {
         match self {
+            Self::Connect => StatusCode::NOT_IMPLEMENTED,
             Self::Host => StatusCode::BAD_REQUEST,
             Self::HeaderTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -64,6 +66,7 @@ impl Refusal {
 
     const fn text(self) -> &'static str {
         match self {
+            Self::Connect => "No connection is made from here to elsewhere.\n",
             Self::Host => "The request must name one host.\n",
             Self::HeaderTooLarge => "The head of the request is too large.\n",
             Self::BodyTooLarge => "The body of the request is too large.\n",
@@ -76,6 +79,7 @@ impl Refusal {
     /// The label in `http_rejected_requests_total`; a panic is our fault and no refusal.
     const fn reason(self) -> Option<&'static str> {
         match self {
+            Self::Connect => Some("connect"),
             Self::Host => Some("bad_host"),
             Self::HeaderTooLarge => Some("header_too_large"),
             Self::BodyTooLarge => Some("body_too_large"),
@@ -148,6 +152,10 @@ impl Requests {
 }
 
 fn broken_limit(request: &Request<Incoming>, settings: &ServerSettings) -> Option<Refusal> {
+    // Its target has no path, so that it would pass for `/`; and a 200 would promise a tunnel.
+    if request.method() == Method::CONNECT {
+        return Some(Refusal::Connect);
+    }
     let headers = request.headers();
     if headers.len() > MAX_HEADERS || head_bytes(request) > settings.max_header_bytes {
         return Some(Refusal::HeaderTooLarge);

@@ -112,4 +112,18 @@ mod tests {
         assert!(!shutdown.is_draining());
         assert!(shutdown.draining().now_or_never().is_none());
     }
+
+    #[tokio::test]
+    async fn signals_order() {
+        let shutdown = Shutdown::on_signals();
+        let send = |signal: &str| {
+            let sent = std::process::Command::new("kill").args([signal, &std::process::id().to_string()]).status();
+            assert!(sent.unwrap().success());
+        };
+        send("-TERM");
+        shutdown.draining().await;
+        assert!(shutdown.stopping().now_or_never().is_none());
+        send("-INT");
+        shutdown.stopping().await;
+    }
 }

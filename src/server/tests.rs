@@ -260,6 +260,15 @@ async fn a_request_names_exactly_one_host() {
 }
 
 #[tokio::test]
+async fn targets_of_every_form_are_answered() {
+    let server = Running::start(settings()).await;
+    for (target, status) in [("GET http://localhost/", 200), ("OPTIONS *", 404), ("CONNECT localhost:1", 501)] {
+        let request = format!("{target} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+        assert_status(&server.ask(&request).await, status);
+    }
+}
+
+#[tokio::test]
 async fn a_request_that_takes_too_long_is_answered_for() {
     let server = Running::start(ServerSettings { request_timeout: SHORT, ..settings() }).await;
     assert_status(&server.ask("GET /never HTTP/1.1\r\nhost: localhost\r\n\r\n").await, 503);
