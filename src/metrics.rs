@@ -143,6 +143,8 @@ series! {
     set_cookie_size_bytes: Histogram {} in COOKIE_BUCKETS;
     /// Tenants, by state.
     tenants: IntGaugeVec { state };
+    /// End of validity of a loaded certificate, in seconds since the epoch.
+    tls_certificate_expiry_timestamp_seconds: GaugeVec { name };
     /// Log lines, by level.
     log_messages_total: IntCounterVec { level };
     /// 1 while /readyz answers 200.

@@ -1,10 +1,13 @@
-//! Addresses: networks, and who a client is when proxies stand in front.
+//! Addresses: networks, and who a client is and which site it asked for when proxies stand in front.
+//!
+//! Which hosts are ours is not known here, nor who may read what.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
-use http::{HeaderMap, HeaderName, header};
+use http::header::{FORWARDED, HOST};
+use http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
 
 /// The address at the other end of a connection; the server puts it into each request's extensions.
@@ -60,17 +63,34 @@ impl fmt::Display for Networks {
     }
 }
 
-/// How a browser reached us.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+const X_FORWARDED_FOR: &str = "x-forwarded-for";
+const X_FORWARDED_HOST: &str = "x-forwarded-host";
+const X_FORWARDED_PROTO: &str = "x-forwarded-proto";
+
+/// Who sent a request, and to which site, as far as we believe it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Visitor {
+    /// The client's address; never an IPv4 address mapped into IPv6.
+    pub address: IpAddr,
+    /// How the client reached the outermost proxy that we trust, or us.
+    pub scheme: Scheme,
+    /// The host asked for: lower case, no trailing dot, with the port unless it is the scheme's own.
+    pub host: String,
+    /// Whether no forwarding header came along at all, so that the peer itself is the client.
+    pub direct: bool,
+}
+
+/// How a client connects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Scheme {
     /// In the clear.
     Http,
-    /// By TLS, ours or a trusted proxy's.
+    /// By TLS.
     Https,
 }
 
 impl Scheme {
-    /// The scheme of the URL.
+    /// As in a URL.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Http => "http",
@@ -86,54 +106,28 @@ impl Scheme {
     }
 }
 
-/// Who asks, by which scheme, and for which host.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Visitor {
-    /// The client's address, as far as trusted proxies tell it.
-    pub address: IpAddr,
-    /// The scheme that the browser used.
-    pub scheme: Scheme,
-    /// The host that the browser asked for: lower case, no trailing dot, a port only if it is not the scheme's own.
-    pub host: String,
-    /// Whether no proxy stands between, as far as headers tell.
-    pub direct: bool,
+impl fmt::Display for Scheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
-/// Why it cannot be said who asks for what.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+/// Why it is not clear who asks for what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum VisitorError {
-    /// No host, two of them, or one that is none.
+    /// The host is missing, doubled or malformed, or the request target names another one.
     #[error("the host is missing, doubled or malformed")]
     Host,
-    /// A trusted proxy's header that stands twice or cannot be read.
-    #[error("{0} stands twice or is malformed")]
+    /// This header of a trusted proxy is doubled or malformed.
+    #[error("{0} is doubled or malformed")]
     Forwarded(&'static str),
 }
 
-const X_FORWARDED_FOR: &str = "x-forwarded-for";
-const X_FORWARDED_PROTO: &str = "x-forwarded-proto";
-const X_FORWARDED_HOST: &str = "x-forwarded-host";
-
-/// Headers that proxies add; where one is, somebody stands between.
-const PROXIES_HEADERS: [&str; 12] = [
-    X_FORWARDED_FOR,
-    X_FORWARDED_PROTO,
-    X_FORWARDED_HOST,
-    "x-forwarded-port",
-    "x-forwarded-uri",
-    "x-forwarded-method",
-    "x-forwarded-prefix",
-    "x-original-url",
-    "x-original-method",
-    "x-real-ip",
-    "forwarded",
-    "via",
-];
-
-/// Says who asks. Forwarding headers count only if `peer` is trusted, and only `X-Forwarded-For`, `-Proto` and `-Host`.
+/// Tells who sent a request. `X-Forwarded-For`, `-Proto` and `-Host` count if `peer` is among `trusted`; `Forwarded`
+/// (RFC 7239) is not read. `uri_authority` is that of the request target, which HTTP/2 has instead of `Host`.
 ///
 /// # Errors
-/// The host, or a header that counts, is missing, doubled or malformed.
+/// A header that counts is doubled or malformed, or no host is named: such a request is refused, never guessed at.
 pub fn visitor(
     peer: SocketAddr,
     over_tls: bool,
@@ -141,210 +135,268 @@ pub fn visitor(
     uri_authority: Option<&str>,
     trusted: &Networks,
 ) -> Result<Visitor, VisitorError> {
-    let mut visitor = Visitor {
-        address: peer.ip().to_canonical(),
-        scheme: if over_tls { Scheme::Https } else { Scheme::Http },
-        host: String::new(),
-        direct: !PROXIES_HEADERS.iter().any(|name| headers.contains_key(*name)),
+    let direct = !headers.keys().any(tells_of_a_proxy);
+    let mut address = peer.ip().to_canonical();
+    let mut scheme = if over_tls { Scheme::Https } else { Scheme::Http };
+    let mut forwarded_host = None;
+    if trusted.contains(address) {
+        address = client_address(headers, trusted)?.unwrap_or(address);
+        scheme = forwarded_scheme(headers)?.unwrap_or(scheme);
+        forwarded_host = single(headers, X_FORWARDED_HOST)?;
+    }
+    let host = match forwarded_host {
+        Some(text) => normal_host(text, scheme).ok_or(VisitorError::Forwarded(X_FORWARDED_HOST))?,
+        None => asked_host(headers, uri_authority, scheme)?,
     };
-    let mut asked = asked_host(headers, uri_authority)?.to_owned();
-    if trusted.contains(peer.ip()) {
-        if let Some(address) = forwarded_for(headers, trusted)? {
-            visitor.address = address;
-        }
-        match only(headers, X_FORWARDED_PROTO)? {
-            None => {}
-            Some("http") => visitor.scheme = Scheme::Http,
-            Some("https") => visitor.scheme = Scheme::Https,
-            Some(_) => return Err(VisitorError::Forwarded(X_FORWARDED_PROTO)),
-        }
-        if let Some(host) = only(headers, X_FORWARDED_HOST)? {
-            normal_host(host, visitor.scheme).ok_or(VisitorError::Forwarded(X_FORWARDED_HOST))?;
-            host.clone_into(&mut asked);
-        }
-    }
-    visitor.host = normal_host(&asked, visitor.scheme).ok_or(VisitorError::Host)?;
-    Ok(visitor)
+    Ok(Visitor { address, scheme, host, direct })
 }
 
-/// The host of the request target (HTTP/2) or of the one `Host` header; both only if they agree (RFC 9112, section 3.2).
-fn asked_host<'a>(headers: &'a HeaderMap, uri_authority: Option<&'a str>) -> Result<&'a str, VisitorError> {
-    let mut values = headers.get_all(header::HOST).iter();
-    let header = values.next().map(|value| value.to_str().map_err(|_| VisitorError::Host)).transpose()?;
-    if values.next().is_some() {
-        return Err(VisitorError::Host);
+/// Whether a header is one that proxies add; in any spelling a server may fold into it.
+fn tells_of_a_proxy(name: &HeaderName) -> bool {
+    if !name.as_str().starts_with(['f', 'v', 'x']) {
+        return false;
     }
-    match (uri_authority, header) {
-        (Some(authority), Some(header)) if !authority.eq_ignore_ascii_case(header) => Err(VisitorError::Host),
-        (Some(host), _) | (None, Some(host)) => Ok(host),
-        (None, None) => Err(VisitorError::Host),
-    }
+    let folded = name.as_str().replace(['_', '.'], "-");
+    folded == FORWARDED.as_str()
+        || folded == "via"
+        || ["x-forwarded-", "x-original-", "x-real-"].iter().any(|prefix| folded.starts_with(prefix))
 }
 
-/// The address that the outermost trusted proxy saw: the list is read from its end, past those we trust.
-fn forwarded_for(headers: &HeaderMap, trusted: &Networks) -> Result<Option<IpAddr>, VisitorError> {
-    let malformed = || VisitorError::Forwarded(X_FORWARDED_FOR);
-    let mut addresses = Vec::new();
-    for value in headers.get_all(X_FORWARDED_FOR) {
-        for text in value.to_str().map_err(|_| malformed())?.split(',') {
-            addresses.push(address(text.trim()).ok_or_else(malformed)?);
-        }
-    }
-    let outermost = addresses.first().copied();
-    Ok(addresses.into_iter().rev().find(|address| !trusted.contains(*address)).or(outermost))
-}
-
-/// An address, with or without a port.
-fn address(text: &str) -> Option<IpAddr> {
-    let bare = text.trim_start_matches('[').trim_end_matches(']');
-    let address = bare.parse().or_else(|_| text.parse().map(|socket: SocketAddr| socket.ip())).ok()?;
-    Some(IpAddr::to_canonical(&address))
-}
-
-/// The one value of a header that proxies may set once.
-fn only<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<Option<&'a str>, VisitorError> {
-    let mut values = headers.get_all(HeaderName::from_static(name)).iter();
+/// The value of a header that may come once: none if it does not come, an error if it comes twice.
+fn single<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<Option<&'a str>, VisitorError> {
+    let mut values = headers.get_all(name).iter();
     let Some(value) = values.next() else { return Ok(None) };
-    let value = value.to_str().map_err(|_| VisitorError::Forwarded(name))?;
-    let doubled = values.next().is_some() || value.contains(',');
-    if doubled { Err(VisitorError::Forwarded(name)) } else { Ok(Some(value)) }
+    match (value.to_str(), values.next()) {
+        (Ok(value), None) => Ok(Some(value)),
+        _ => Err(VisitorError::Forwarded(name)),
+    }
 }
 
-/// A host and perhaps a port, in the one spelling that is compared; `None` for what is neither name nor address.
+/// The first address, from the right, that is no trusted proxy; the leftmost if all are. Several lines are one list
+/// (RFC 9110, section 5.3): that is how HAProxy adds to it.
+fn client_address(headers: &HeaderMap, trusted: &Networks) -> Result<Option<IpAddr>, VisitorError> {
+    let malformed = VisitorError::Forwarded(X_FORWARDED_FOR);
+    let mut addresses = Vec::new();
+    for line in headers.get_all(X_FORWARDED_FOR) {
+        for part in line.to_str().map_err(|_| malformed)?.split(',') {
+            addresses.push(forwarded_address(part.trim_matches([' ', '\t'])).ok_or(malformed)?);
+        }
+    }
+    let client = addresses.iter().rev().find(|address| !trusted.contains(**address));
+    Ok(client.or(addresses.first()).copied())
+}
+
+/// An address as proxies write it: bare, in brackets, or with a port.
+fn forwarded_address(text: &str) -> Option<IpAddr> {
+    let address = IpAddr::from_str(text)
+        .or_else(|_| SocketAddr::from_str(text).map(|address| address.ip()))
+        .ok()
+        .or_else(|| text.strip_prefix('[')?.strip_suffix(']')?.parse::<Ipv6Addr>().ok().map(IpAddr::V6))?;
+    Some(address.to_canonical())
+}
+
+fn forwarded_scheme(headers: &HeaderMap) -> Result<Option<Scheme>, VisitorError> {
+    let Some(scheme) = single(headers, X_FORWARDED_PROTO)? else { return Ok(None) };
+    [Scheme::Http, Scheme::Https]
+        .into_iter()
+        .find(|known| scheme.eq_ignore_ascii_case(known.as_str()))
+        .map(Some)
+        .ok_or(VisitorError::Forwarded(X_FORWARDED_PROTO))
+}
+
+/// The host of the request itself: of its target or its header; of both, if they agree.
+fn asked_host(headers: &HeaderMap, uri_authority: Option<&str>, scheme: Scheme) -> Result<String, VisitorError> {
+    let normal = |text| normal_host(text, scheme).ok_or(VisitorError::Host);
+    let mut lines = headers.get_all(HOST).iter();
+    let header = lines.next().map(|line| normal(line.to_str().map_err(|_| VisitorError::Host)?)).transpose()?;
+    let target = uri_authority.map(normal).transpose()?;
+    match (target, header, lines.next()) {
+        (Some(target), Some(header), None) if target == header => Ok(target),
+        (Some(host), None, None) | (None, Some(host), None) => Ok(host),
+        _ => Err(VisitorError::Host),
+    }
+}
+
+/// `host` or `host:port` (RFC 3986, section 3.2.2, without user information and percent-encoding), in the one form that
+/// compares; none if malformed.
 fn normal_host(text: &str, scheme: Scheme) -> Option<String> {
-    let (name, port) = if let Some(rest) = text.strip_prefix('[') {
+    let (host, port) = if let Some(rest) = text.strip_prefix('[') {
         let (address, after) = rest.split_once(']')?;
         let address: Ipv6Addr = address.parse().ok()?;
         (format!("[{address}]"), if after.is_empty() { None } else { Some(after.strip_prefix(':')?) })
     } else {
         let (name, port) = text.split_once(':').map_or((text, None), |(name, port)| (name, Some(port)));
-        let name = name.strip_suffix('.').unwrap_or(name);
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-        let label = |label: &str| (1..=63).contains(&label.len()) && label.bytes().all(plain);
-        if name.len() > 253 || !name.split('.').all(label) {
-            return None;
-        }
-        (name.to_ascii_lowercase(), port)
+        (normal_name(name)?, port)
     };
-    let Some(port) = port else { return Some(name) };
-    let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
-    let port = port.parse::<u16>().ok().filter(|port| digits && *port != 0)?;
-    Some(if port == scheme.port() { name } else { format!("{name}:{port}") })
+    match port.map(parse_port) {
+        None => Some(host),
+        Some(None) => None,
+        Some(Some(port)) if port == scheme.port() => Some(host),
+        Some(Some(port)) => Some(format!("{host}:{port}")),
+    }
+}
+
+fn normal_name(name: &str) -> Option<String> {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let label = |label: &str| {
+        (1..=63).contains(&label.len()) && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    };
+    (name.len() <= 253 && name.split('.').all(label)).then(|| name.to_ascii_lowercase())
+}
+
+fn parse_port(text: &str) -> Option<u16> {
+    let digits = (1..=5).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
+    text.parse().ok().filter(|port| digits && *port != 0)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        for (name, value) in pairs {
-            headers.append(HeaderName::from_static(name), value.parse().unwrap());
-        }
-        headers
+    fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (HeaderName::from_str(name).unwrap(), value.parse().unwrap())).collect()
     }
 
-    fn seen(peer: &str, pairs: &[(&'static str, &str)]) -> Result<Visitor, VisitorError> {
-        let peer = SocketAddr::new(peer.parse().unwrap(), 1234);
-        let trusted = ["127.0.0.1", "10.0.0.0/8"].iter().map(|net| parse_network(net).unwrap()).collect();
-        visitor(peer, false, &headers(pairs), None, &trusted)
+    fn ask(peer: &str, pairs: &[(&str, &str)]) -> Result<Visitor, VisitorError> {
+        let trusted = ["127.0.0.0/8", "10.0.0.0/8", "fd00::/8"].iter().map(|net| parse_network(net).unwrap()).collect();
+        visitor(SocketAddr::new(peer.parse().unwrap(), 4711), false, &headers(pairs), None, &trusted)
+    }
+
+    /// What a header of a trusted proxy leads to.
+    fn forwarded(pairs: &[(&str, &str)]) -> Result<Visitor, VisitorError> {
+        let mut all = vec![("host", "inner")];
+        all.extend(pairs);
+        ask("127.0.0.1", &all)
+    }
+
+    fn host(text: &str) -> Option<String> {
+        normal_host(text, Scheme::Https)
     }
 
     #[test]
-    fn headers_of_a_peer_that_is_not_trusted_do_not_count() {
-        let visitor = seen(
-            "192.0.2.7",
-            &[
-                ("host", "a.example"),
-                ("x-forwarded-for", "1.2.3.4"),
-                ("x-forwarded-host", "b.example, c"),
-                ("x-forwarded-proto", "https"),
-            ],
-        );
+    fn a_visitor_without_a_proxy_is_the_peer() {
+        let visitor = ask("192.0.2.7", &[("host", "Login.Example.COM:3000")]).unwrap();
         let expected = Visitor {
             address: "192.0.2.7".parse().unwrap(),
             scheme: Scheme::Http,
-            host: "a.example".into(),
-            direct: false,
+            host: "login.example.com:3000".to_owned(),
+            direct: true,
         };
-        assert_eq!(visitor, Ok(expected));
+        assert_eq!(visitor, expected);
+        assert_eq!(ask("::ffff:192.0.2.7", &[("host", "a")]).unwrap().address, expected.address);
     }
 
     #[test]
-    fn a_trusted_proxy_says_who_asks_for_what() {
-        let visitor = seen(
-            "127.0.0.1",
-            &[
-                ("host", "inner:3000"),
-                ("x-forwarded-for", "6.6.6.6, 1.2.3.4, 10.1.1.1"),
-                ("x-forwarded-host", "A.Example.:443"),
-                ("x-forwarded-proto", "https"),
-            ],
-        );
-        let expected = Visitor {
-            address: "1.2.3.4".parse().unwrap(),
-            scheme: Scheme::Https,
-            host: "a.example".into(),
-            direct: false,
-        };
-        assert_eq!(visitor, Ok(expected));
+    fn forwarding_headers_of_an_untrusted_peer_are_ignored_yet_seen() {
+        let lies = [
+            ("host", "real.example"),
+            ("x-forwarded-for", "127.0.0.1"),
+            ("x-forwarded-for", "not an address"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "evil.example"),
+        ];
+        let visitor = ask("192.0.2.7", &lies).unwrap();
+        assert_eq!(visitor.address, "192.0.2.7".parse::<IpAddr>().unwrap());
+        assert_eq!((visitor.scheme, visitor.host.as_str(), visitor.direct), (Scheme::Http, "real.example", false));
     }
 
     #[test]
-    fn doubled_and_malformed_headers_of_a_trusted_proxy_are_refused() {
-        for (name, value) in [
-            (X_FORWARDED_HOST, "a.example, b.example"),
-            (X_FORWARDED_HOST, "a example"),
-            (X_FORWARDED_HOST, ""),
-            (X_FORWARDED_PROTO, "https,http"),
-            (X_FORWARDED_PROTO, "wss"),
-            (X_FORWARDED_FOR, "unknown"),
-        ] {
-            let refused = seen("127.0.0.1", &[("host", "a.example"), (name, value)]);
-            assert_eq!(refused, Err(VisitorError::Forwarded(name)), "{name}: {value}");
+    fn any_trace_of_a_proxy_makes_a_request_indirect() {
+        for name in ["forwarded", "x-forwarded-for", "X_Forwarded_For", "x-real-ip", "via", "x-original-url"] {
+            assert!(!ask("192.0.2.7", &[("host", "a"), (name, "x")]).unwrap().direct, "{name}");
         }
-        let twice =
-            seen("127.0.0.1", &[("host", "a.example"), (X_FORWARDED_PROTO, "https"), (X_FORWARDED_PROTO, "https")]);
-        assert_eq!(twice, Err(VisitorError::Forwarded(X_FORWARDED_PROTO)));
     }
 
     #[test]
-    fn a_host_has_one_spelling() {
-        for (text, host) in [
-            ("A.example", "a.example"),
-            ("a.example.", "a.example"),
-            ("a.example:80", "a.example"),
-            ("a.example:8080", "a.example:8080"),
-            ("[::1]:80", "[::1]"),
+    fn a_trusted_proxy_says_who_and_how_and_where() {
+        let told = [
+            ("x-forwarded-for", "198.51.100.1, 192.0.2.9,10.1.2.3"),
+            ("x-forwarded-proto", "HTTPS"),
+            ("x-forwarded-host", "Acme.Example.:443"),
+        ];
+        let visitor = forwarded(&told).unwrap();
+        assert_eq!(visitor.address, "192.0.2.9".parse::<IpAddr>().unwrap());
+        assert_eq!((visitor.scheme, visitor.host.as_str(), visitor.direct), (Scheme::Https, "acme.example", false));
+    }
+
+    #[test]
+    fn the_client_is_the_first_untrusted_address_from_the_right() {
+        for (list, client) in [
+            ("192.0.2.1", "192.0.2.1"),
+            ("192.0.2.1, 192.0.2.2", "192.0.2.2"),
+            ("192.0.2.1, 10.0.0.1, 127.0.0.1", "192.0.2.1"),
+            ("10.0.0.9, 10.0.0.1", "10.0.0.9"),
+            ("192.0.2.1:8080", "192.0.2.1"),
+            ("[2001:db8::1]:8080", "2001:db8::1"),
+            ("[2001:db8::1]", "2001:db8::1"),
+            ("2001:db8::1, ::ffff:10.0.0.1", "2001:db8::1"),
+        ] {
+            let visitor = forwarded(&[("x-forwarded-for", list)]).unwrap();
+            assert_eq!(visitor.address, client.parse::<IpAddr>().unwrap(), "{list}");
+        }
+        let lines = [("x-forwarded-for", "192.0.2.1, 192.0.2.2"), ("x-forwarded-for", "10.0.0.1")];
+        assert_eq!(forwarded(&lines).unwrap().address, "192.0.2.2".parse::<IpAddr>().unwrap());
+    }
+
+    #[test]
+    fn a_forwarding_header_that_is_doubled_or_malformed_is_an_error() {
+        for (name, values) in [
+            (
+                "x-forwarded-for",
+                &["", "unknown", "192.0.2.1,", "192.0.2.1 192.0.2.2", "[192.0.2.1]", "192.0.2.1:x"][..],
+            ),
+            ("x-forwarded-proto", &["", "ftp", "https,http", " https"]),
+            ("x-forwarded-host", &["", "a, b", "a/b", "user@a", "a:0", "a:65536", "a:", "a b", "a%2eb", "[::1", "a#b"]),
+        ] {
+            for value in values {
+                assert_eq!(forwarded(&[(name, value)]), Err(VisitorError::Forwarded(name)), "{value}");
+            }
+        }
+        for (name, value) in [("x-forwarded-proto", "https"), ("x-forwarded-host", "a.example")] {
+            assert_eq!(forwarded(&[(name, value), (name, value)]), Err(VisitorError::Forwarded(name)));
+        }
+    }
+
+    #[test]
+    fn a_host_has_one_form() {
+        for (text, normal) in [
+            ("EXAMPLE.com", "example.com"),
+            ("example.com.", "example.com"),
+            ("example.com.:443", "example.com"),
+            ("example.com:0443", "example.com"),
+            ("example.com:80", "example.com:80"),
+            ("[0:0::1]:8443", "[::1]:8443"),
+            ("[::1]:443", "[::1]"),
+            ("my_service", "my_service"),
             ("127.0.0.1:3000", "127.0.0.1:3000"),
         ] {
-            assert_eq!(normal_host(text, Scheme::Http).as_deref(), Some(host), "{text}");
+            assert_eq!(host(text).as_deref(), Some(normal), "{text}");
         }
-        for bad in [
-            "",
-            ".",
-            "a..b",
-            "a.example:",
-            "a.example:0",
-            "a.example:99999",
-            "a.example:+80",
-            "user@a.example",
-            "[::1",
-            "a/b",
-            "a:1:2",
-        ] {
-            assert_eq!(normal_host(bad, Scheme::Http), None, "{bad}");
+        let (long_label, long_name) = ("a".repeat(64), "a.".repeat(127) + "a");
+        for text in ["", ".", "a..b", ".a", "::1", "[::1]x", "[v1.a]", "a:+80", "a:1:2", "ä", &long_label, &long_name]
+        {
+            assert_eq!(host(text), None, "{text}");
         }
     }
 
     #[test]
-    fn one_host_and_no_other() {
-        assert_eq!(seen("127.0.0.1", &[]), Err(VisitorError::Host));
-        assert_eq!(seen("127.0.0.1", &[("host", "a"), ("host", "a")]), Err(VisitorError::Host));
-        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
-        let both =
-            |authority| visitor(peer, true, &headers(&[("host", "a.example")]), Some(authority), &Networks::default());
-        assert!(both("A.example").is_ok_and(|visitor| visitor.direct && visitor.scheme == Scheme::Https));
-        assert_eq!(both("b.example"), Err(VisitorError::Host));
+    fn request_target_and_header_must_name_the_same_host() {
+        let ask = |authority, pairs: &[(&str, &str)]| {
+            let peer = "192.0.2.7:1".parse().unwrap();
+            visitor(peer, true, &headers(pairs), authority, &Networks::default()).map(|visitor| visitor.host)
+        };
+        assert_eq!(ask(Some("A.example:443"), &[]).unwrap(), "a.example");
+        assert_eq!(ask(Some("A.example:443"), &[("host", "a.example")]).unwrap(), "a.example");
+        assert_eq!(ask(Some("a.example"), &[("host", "b.example")]), Err(VisitorError::Host));
+        assert_eq!(ask(Some("u@a.example"), &[]), Err(VisitorError::Host));
+        assert_eq!(ask(None, &[("host", "a"), ("host", "a")]), Err(VisitorError::Host));
+        assert_eq!(ask(None, &[]), Err(VisitorError::Host));
+    }
+
+    #[test]
+    fn a_mapped_address_counts_as_itself() {
+        let networks = Networks::loopback();
+        assert!(networks.contains("::ffff:127.0.0.1".parse().unwrap()));
+        assert!(!networks.contains("::ffff:192.0.2.1".parse().unwrap()));
     }
 }

@@ -49,7 +49,7 @@ fn readme_explains_every_metric() {
 
 #[test]
 fn readme_explains_every_error_code() {
-    let shown = quoted(&body_of(&file("src/web/problem.rs"), "fn presentation("));
+    let shown = quoted(&body_of(&file("src/web/problem.rs"), "fn presentation(code"));
     assert!(shown.len() > 35, "{shown:?}");
     let mut made = BTreeSet::new();
     for source in [

@@ -1,193 +1,140 @@
-//! One connection: its handshake, its requests, their limits.
+//! One connection: TLS if there is any, then requests, until it ends, idles or is told to close.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::pin::pin;
+use std::sync::{Arc, Mutex};
 
-use futures_util::FutureExt as _;
-use http::{HeaderValue, Request, Response, StatusCode, Version, header};
-use http_body_util::Limited;
-use hyper::body::{Body as _, Incoming};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::Watcher;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::Instant;
-use warp::reply::Response as Answer;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 
-use super::Route;
-use super::tls::Tls;
+use super::Server;
+use super::activity::{Activity, Overdue, Watched};
+use super::request::{MAX_HEADERS, Requests};
 use crate::config::ServerSettings;
-use crate::net::{OverTls, PeerAddr};
 
-const MAX_HEADERS: usize = 100;
+/// Requests at the same time on one connection of HTTP/2.
 const MAX_STREAMS: u32 = 100;
+/// The least buffer that hyper takes.
+const MIN_BUFFER: usize = 8 * 1024;
 
-/// How connections are treated.
-pub(super) struct Connection {
-    route: Route,
-    builder: Builder<TokioExecutor>,
-    tls: Option<Arc<Tls>>,
-    handshake_timeout: Duration,
-    request_timeout: Duration,
-    idle_timeout: Duration,
-    max_body_bytes: usize,
+/// Serves one connection until it ends. Once `closing` turns true, what runs is finished and nothing more begun.
+pub(super) async fn run(
+    server: Arc<Server>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    tls: Option<TlsAcceptor>,
+    closing: watch::Receiver<bool>,
+) {
+    let _counted = Counted::new(Arc::clone(&server));
+    // It only costs speed where it cannot be set.
+    let _ = stream.set_nodelay(true);
+    let Some(acceptor) = tls else { return converse(server, stream, peer, false, closing).await };
+    match tokio::time::timeout(server.settings.header_timeout, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => converse(server, stream, peer, true, closing).await,
+        Ok(Err(error)) => {
+            tracing::debug!(listener = server.name, %peer, %error, "no TLS handshake");
+            server.rejected("tls_handshake");
+        }
+        Err(_) => server.rejected("tls_handshake"),
+    }
 }
 
-impl Connection {
-    pub(super) fn new(route: Route, settings: &ServerSettings, tls: Option<Arc<Tls>>) -> Self {
-        let mut builder = Builder::new(TokioExecutor::new());
-        builder
-            .http1()
-            .timer(TokioTimer::new())
-            .header_read_timeout(settings.header_timeout)
-            .max_headers(MAX_HEADERS)
-            // hyper asks for at least 8 KiB.
-            .max_buf_size(settings.max_header_bytes.max(8192));
-        builder
-            .http2()
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(MAX_STREAMS)
-            .max_header_list_size(u32::try_from(settings.max_header_bytes).unwrap_or(u32::MAX))
-            .keep_alive_interval(settings.idle_timeout)
-            .keep_alive_timeout(settings.header_timeout);
-        Self {
-            route,
-            builder,
-            tls,
-            handshake_timeout: settings.header_timeout,
-            request_timeout: settings.request_timeout,
-            idle_timeout: settings.idle_timeout,
-            max_body_bytes: settings.max_body_bytes,
-        }
-    }
-
-    /// Serves the connection to its end.
-    pub(super) async fn run(&self, stream: TcpStream, peer: SocketAddr, watcher: Watcher) {
-        stream.set_nodelay(true).ok();
-        let Some(tls) = &self.tls else { return self.requests(stream, peer, false, watcher).await };
-        match tokio::time::timeout(self.handshake_timeout, tls.acceptor().accept(stream)).await {
-            Ok(Ok(stream)) => self.requests(stream, peer, true, watcher).await,
-            Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
-            Err(_) => tracing::debug!("TLS handshake took too long"),
-        }
-    }
-
-    async fn requests(
-        &self,
-        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        peer: SocketAddr,
-        tls: bool,
-        watcher: Watcher,
-    ) {
-        let activity = Arc::new(Activity::default());
-        let service = {
-            let (activity, route) = (activity.clone(), self.route.clone());
-            let (request_timeout, max_body_bytes) = (self.request_timeout, self.max_body_bytes);
-            service_fn(move |mut request: Request<Incoming>| {
-                request.extensions_mut().insert(PeerAddr(peer));
-                request.extensions_mut().insert(OverTls(tls));
-                let (route, busy) = (route.clone(), Busy::new(&activity));
-                async move {
-                    let answered = answer(route, request, request_timeout, max_body_bytes).await;
-                    drop(busy);
-                    Ok::<_, Infallible>(answered)
-                }
-            })
-        };
-        let serving = self.builder.serve_connection(TokioIo::new(stream), service).into_owned();
-        let serving = watcher.watch(serving);
+async fn converse<S>(server: Arc<Server>, stream: S, peer: SocketAddr, over_tls: bool, closing: watch::Receiver<bool>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let activity = Activity::new(&server.settings, Arc::clone(&server.running));
+    let requests = Arc::new(Requests { server: Arc::clone(&server), activity: Arc::clone(&activity), peer, over_tls });
+    let builder = builder(&server.settings);
+    let io = TokioIo::new(Watched::new(stream, Arc::clone(&activity)));
+    let service = service_fn(move |request| Arc::clone(&requests).answer(request));
+    let mut connection = pin!(builder.serve_connection(io, service));
+    let mut told_to_close = pin!(told(closing));
+    let mut ending = false;
+    loop {
         tokio::select! {
-            served = serving => if let Err(error) = served {
-                tracing::debug!(%error, "connection ended early");
-            },
-            () = activity.idle_for(self.idle_timeout) => {}
-        }
-    }
-}
-
-/// Answers one request, or says which limit it is beyond.
-async fn answer(route: Route, request: Request<Incoming>, timeout: Duration, max_body: usize) -> Answer {
-    if request.version() <= Version::HTTP_11 && request.headers().get_all(header::HOST).iter().count() != 1 {
-        return refusal(StatusCode::BAD_REQUEST, "exactly one Host header is needed\n");
-    }
-    if request.body().size_hint().lower() > max_body as u64 {
-        return refusal(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large\n");
-    }
-    let request = request.map(|body| Limited::new(body, max_body));
-    let service = warp::service(route);
-    let answered = AssertUnwindSafe(hyper::service::Service::call(
-        &hyper_util::service::TowerToHyperService::new(service),
-        request,
-    ));
-    match tokio::time::timeout(timeout, answered.catch_unwind()).await {
-        Ok(Ok(Ok(response))) => response,
-        Ok(Ok(Err(never))) => match never {},
-        Ok(Err(_)) => {
-            tracing::error!("a handler panicked");
-            refusal(StatusCode::INTERNAL_SERVER_ERROR, "something went wrong here\n")
-        }
-        Err(_) => refusal(StatusCode::SERVICE_UNAVAILABLE, "the request took too long\n"),
-    }
-}
-
-/// A short answer, after which the connection closes.
-fn refusal(status: StatusCode, text: &'static str) -> Answer {
-    let mut response = Response::new(text.into());
-    *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    response
-}
-
-/// What a connection is doing.
-struct Activity {
-    began: Instant,
-    busy: AtomicUsize,
-    /// Milliseconds from `began` to when the last request ended.
-    last: AtomicU64,
-}
-
-impl Default for Activity {
-    fn default() -> Self {
-        Self { began: Instant::now(), busy: AtomicUsize::new(0), last: AtomicU64::new(0) }
-    }
-}
-
-impl Activity {
-    /// Ends when no request has run for `limit`.
-    async fn idle_for(&self, limit: Duration) {
-        loop {
-            let last = self.began + Duration::from_millis(self.last.load(Ordering::Relaxed));
-            let busy = self.busy.load(Ordering::Relaxed) > 0;
-            let end = if busy { Instant::now() + limit } else { last + limit };
-            if end <= Instant::now() {
+            biased;
+            result = connection.as_mut() => {
+                if let Err(error) = result {
+                    server.failed(peer, &*error);
+                }
                 return;
             }
-            tokio::time::sleep_until(end).await;
+            () = told_to_close.as_mut(), if !ending => {}
+            overdue = activity.overdue() => {
+                if overdue == Overdue::Head {
+                    server.rejected("header_timeout");
+                }
+                if ending || overdue != Overdue::Request {
+                    return;
+                }
+                // HTTP/2 says good-bye, which takes a moment; then it has until the same is overdue again.
+                activity.progress();
+            }
         }
+        ending = true;
+        connection.as_mut().graceful_shutdown();
     }
 }
 
-/// A request that runs.
-struct Busy(Arc<Activity>);
+async fn told(mut closing: watch::Receiver<bool>) {
+    // A sender that is gone tells the same.
+    let _ = closing.wait_for(|closing| *closing).await;
+}
 
-impl Busy {
-    fn new(activity: &Arc<Activity>) -> Self {
-        activity.busy.fetch_add(1, Ordering::Relaxed);
-        Self(activity.clone())
+fn builder(settings: &ServerSettings) -> auto::Builder<Streams> {
+    let mut builder = auto::Builder::new(Streams::default());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        // hyper's own would end idle connections, too, and begins only once the version is known: see `activity`.
+        .header_read_timeout(None)
+        .max_buf_size(settings.max_header_bytes.max(MIN_BUFFER));
+    // HTTP/2 counts 32 bytes for each field besides (RFC 9113, section 6.5.2).
+    let max_header_list = u32::try_from(settings.max_header_bytes + 32 * MAX_HEADERS).unwrap_or(u32::MAX);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(max_header_list)
+        .keep_alive_interval(settings.idle_timeout)
+        .keep_alive_timeout(settings.header_timeout);
+    builder
+}
+
+/// The tasks of one connection of HTTP/2, a request each; they end with it.
+#[derive(Clone, Debug, Default)]
+struct Streams(Arc<Mutex<JoinSet<()>>>);
+
+impl<F> hyper::rt::Executor<F> for Streams
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, stream: F) {
+        let mut tasks = self.0.lock().expect("no panic while held");
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(stream);
     }
 }
 
-impl Drop for Busy {
+/// A connection counted in the gauge.
+struct Counted(Arc<Server>);
+
+impl Counted {
+    fn new(server: Arc<Server>) -> Self {
+        server.metrics.http_connections.with_label_values(&[server.name]).inc();
+        Self(server)
+    }
+}
+
+impl Drop for Counted {
     fn drop(&mut self) {
-        let now = u64::try_from(self.0.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.0.last.store(now, Ordering::Relaxed);
-        self.0.busy.fetch_sub(1, Ordering::Relaxed);
+        self.0.metrics.http_connections.with_label_values(&[self.0.name]).dec();
     }
 }

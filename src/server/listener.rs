@@ -1,54 +1,56 @@
-//! A bound address, with or without TLS.
+//! A socket that listens, with or without TLS.
 
+use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use tokio::net::TcpListener;
 
-use super::tls::{Tls, TlsError};
+use super::tls::{Certificates, TlsError};
 use crate::config::TlsSettings;
 
-/// An address that connections come in at.
+/// A bound socket.
 #[derive(Debug)]
 pub struct Listener {
-    pub(super) tcp: TcpListener,
     pub(super) name: &'static str,
-    pub(super) tls: Option<Arc<Tls>>,
+    pub(super) socket: TcpListener,
+    pub(super) address: SocketAddr,
+    pub(super) certificates: Option<Certificates>,
 }
 
-/// Why an address cannot be listened on.
+/// Why a listener could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
-    /// Taken, or not ours.
+    /// The address is taken, not ours, or not allowed to us.
     #[error("cannot listen on {address}")]
     Address {
-        /// Which one.
+        /// The address asked for.
         address: SocketAddr,
         /// What the system says.
-        #[source]
-        cause: std::io::Error,
+        source: io::Error,
     },
-    /// Certificate or key cannot be used.
+    /// The certificate or its key cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
 }
 
 impl Listener {
-    /// Listens on `address`; port 0 picks a free one. `name` is the label in the metrics.
+    /// Binds `address`; port 0 picks a free one. `name` is the label in metrics and logs.
     ///
     /// # Errors
-    /// The address is taken or not ours, or certificate and key cannot be used.
+    /// The address cannot be had, or the certificate cannot be used.
     pub async fn bind(address: SocketAddr, name: &'static str, tls: Option<&TlsSettings>) -> Result<Self, BindError> {
-        let tls = match tls {
-            Some(settings) => Some(Arc::new(Tls::load(settings).await?)),
+        let certificates = match tls {
+            Some(files) => Some(Certificates::load(files, name).await?),
             None => None,
         };
-        let tcp = TcpListener::bind(address).await.map_err(|cause| BindError::Address { address, cause })?;
-        Ok(Self { tcp, name, tls })
+        let refused = |source| BindError::Address { address, source };
+        let socket = TcpListener::bind(address).await.map_err(refused)?;
+        let address = socket.local_addr().map_err(refused)?;
+        Ok(Self { name, socket, address, certificates })
     }
 
-    /// Where it listens.
+    /// The address that was bound, with the port the system picked.
     pub fn local_addr(&self) -> SocketAddr {
-        self.tcp.local_addr().expect("a bound socket knows its address")
+        self.address
     }
 }

@@ -1,47 +1,54 @@
-//! The listener: accepts, limits, times out, drains. What is answered is the [`Route`]'s matter; nothing here knows a
-//! tenant.
+//! The server: accepts connections, limits them, times them out, drains them.
 //!
-//! `warp::serve` sets no time for reading a head, caps no connections and drains without an end; hence a loop of our own
-//! over `warp::service`.
+//! What a request means is not known here: that is the route's matter. `warp::serve` sets no header timeout and no
+//! limit of connections, and drains without a deadline; hence a loop of our own over `warp::service`.
 
+mod activity;
+mod body;
 mod connection;
 mod listener;
+mod request;
 mod shutdown;
 #[cfg(test)]
 mod tests;
 mod tls;
 
+use std::error::Error;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
+pub use listener::{BindError, Listener};
+pub use shutdown::{Shutdown, ShutdownHandle};
+pub use tls::TlsError;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 
-use self::connection::Connection;
-pub use self::listener::{BindError, Listener};
-pub use self::shutdown::{Shutdown, ShutdownHandle};
-pub use self::tls::TlsError;
 use crate::config::ServerSettings;
 use crate::metrics::Metrics;
 
-/// Everything that a listener answers.
+/// What answers requests.
 pub type Route = warp::filters::BoxedFilter<(warp::reply::Response,)>;
 
-/// How often files of TLS are looked at.
-const TLS_WATCH: Duration = Duration::from_secs(5);
+/// How long no connection is accepted after the system refused to give one, as it does when we are out of files.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
-/// How a listener ended.
+/// How serving ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Drained {
-    /// Everything that ran was finished.
+    /// Every request was answered.
     Clean,
-    /// This many connections were cut off.
+    /// So many requests were cut off.
     Cut(usize),
 }
 
-/// Serves until `shutdown`; then goes on for `drain_delay`, refuses new connections, and gives what runs
-/// `drain_timeout` to finish.
+/// Serves `route` on `listener` until `shutdown` is ordered and done: for `drain_delay` all goes on, so that balancers
+/// learn of it; then nothing new is accepted, and what runs has `drain_timeout` to finish. A second order cuts it.
 pub async fn serve(
     listener: Listener,
     route: Route,
@@ -49,98 +56,125 @@ pub async fn serve(
     shutdown: Shutdown,
     metrics: Arc<Metrics>,
 ) -> Drained {
-    let Listener { tcp, name, tls } = listener;
-    let connection = Arc::new(Connection::new(route, settings, tls.clone()));
-    let graceful = hyper_util::server::graceful::GracefulShutdown::new();
-    let room = Arc::new(Semaphore::new(settings.max_connections));
-    let mut running = JoinSet::new();
-    let mut tls_watch = tokio::time::interval(TLS_WATCH);
-    let last_call = last_call(&shutdown, settings.drain_delay, &metrics);
-    tokio::pin!(last_call);
-    loop {
+    let Listener { name, socket, certificates, .. } = listener;
+    let tls = certificates.as_ref().map(tls::Certificates::acceptor);
+    let mut background = JoinSet::new();
+    if let Some(certificates) = certificates {
+        background.spawn(certificates.keep_fresh(Arc::clone(&metrics)));
+    }
+    let server = Arc::new(Server {
+        name,
+        route,
+        settings: settings.clone(),
+        shutdown: shutdown.clone(),
+        metrics,
+        running: Arc::default(),
+    });
+    let mut connections =
+        Connections { server: Arc::clone(&server), tls, tasks: JoinSet::new(), closing: watch::Sender::new(false) };
+
+    connections.accept(&socket, shutdown.draining()).await;
+    server.metrics.draining.set(1);
+    tracing::info!(listener = name, delay = ?settings.drain_delay, timeout = ?settings.drain_timeout, "draining");
+    let delay = async {
         tokio::select! {
-            () = &mut last_call => break,
-            Some(_) = running.join_next() => {}
-            _ = tls_watch.tick(), if tls.is_some() => {
-                if let Some(tls) = &tls {
-                    tls.look_again().await;
+            () = tokio::time::sleep(settings.drain_delay) => {}
+            () = shutdown.stopping() => {}
+        }
+    };
+    connections.accept(&socket, delay).await;
+    drop(socket);
+    connections.drain(settings.drain_timeout, &shutdown).await
+}
+
+/// What the connections of one listener have in common.
+#[derive(Debug)]
+struct Server {
+    name: &'static str,
+    route: Route,
+    settings: ServerSettings,
+    shutdown: Shutdown,
+    metrics: Arc<Metrics>,
+    /// Requests from their heads to the ends of their answers.
+    running: Arc<AtomicUsize>,
+}
+
+impl Server {
+    fn rejected(&self, reason: &str) {
+        self.metrics.http_connections_rejected_total.with_label_values(&[self.name, reason]).inc();
+    }
+
+    /// Takes note of a connection that ended by an error: nearly always the client's doing.
+    fn failed(&self, peer: SocketAddr, error: &(dyn Error + 'static)) {
+        if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse_too_large) {
+            self.metrics.http_rejected_requests_total.with_label_values(&["header_too_large"]).inc();
+        }
+        tracing::debug!(listener = self.name, %peer, error, "connection failed");
+    }
+}
+
+/// The connections of one listener.
+struct Connections {
+    server: Arc<Server>,
+    tls: Option<TlsAcceptor>,
+    tasks: JoinSet<()>,
+    closing: watch::Sender<bool>,
+}
+
+impl Connections {
+    /// Accepts connections until `stop`, whatever happens.
+    async fn accept(&mut self, socket: &TcpListener, stop: impl Future<Output = ()>) {
+        let mut stop = pin!(stop);
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = stop.as_mut() => return,
+                accepted = socket.accept() => accepted,
+                Some(_) = self.tasks.join_next() => continue,
+            };
+            match accepted {
+                Ok((stream, peer)) => self.open(stream, peer),
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => {
+                    tracing::error!(listener = self.server.name, %error, "cannot accept a connection");
+                    tokio::select! {
+                        () = stop.as_mut() => return,
+                        () = tokio::time::sleep(ACCEPT_PAUSE) => {}
+                    }
                 }
             }
-            accepted = tcp.accept() => match accepted {
-                Err(error) => {
-                    // Such as no file left to open: those that are open end, and then there is room again.
-                    tracing::error!(%error, listener = name, "cannot accept a connection");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
-                Ok((stream, peer)) => match room.clone().try_acquire_owned() {
-                    Err(_) => refuse(stream, name, &metrics),
-                    Ok(permit) => {
-                        let counted = Counted::new(name, &metrics);
-                        let (connection, watcher) = (connection.clone(), graceful.watcher());
-                        running.spawn(async move {
-                            connection.run(stream, peer, watcher).await;
-                            drop((permit, counted));
-                        });
-                    }
-                },
-            },
         }
     }
-    drop(tcp);
-    let drained = drain(running, graceful, settings.drain_timeout, &shutdown).await;
-    metrics.draining.set(0);
-    drained
-}
 
-/// Waits for the signal, and then as long as load balancers need to notice.
-async fn last_call(shutdown: &Shutdown, delay: Duration, metrics: &Metrics) {
-    shutdown.draining().await;
-    metrics.draining.set(1);
-    metrics.ready.set(0);
-    tokio::select! {
-        () = tokio::time::sleep(delay) => {}
-        () = shutdown.at_once() => {}
+    fn open(&mut self, stream: TcpStream, peer: SocketAddr) {
+        while self.tasks.try_join_next().is_some() {}
+        if self.tasks.len() >= self.server.settings.max_connections {
+            self.server.rejected("limit");
+            return;
+        }
+        let (server, tls, closing) = (Arc::clone(&self.server), self.tls.clone(), self.closing.subscribe());
+        self.tasks.spawn(connection::run(server, stream, peer, tls, closing));
+    }
+
+    /// Lets what runs finish, but no longer than `timeout`.
+    async fn drain(mut self, timeout: Duration, shutdown: &Shutdown) -> Drained {
+        self.closing.send_replace(true);
+        let done = async { while self.tasks.join_next().await.is_some() {} };
+        tokio::select! {
+            () = done => return Drained::Clean,
+            () = tokio::time::sleep(timeout) => {}
+            () = shutdown.stopping() => {}
+        }
+        let cut = self.server.running.load(Ordering::Acquire);
+        self.tasks.shutdown().await;
+        if cut == 0 { Drained::Clean } else { Drained::Cut(cut) }
     }
 }
 
-async fn drain(
-    mut running: JoinSet<()>,
-    graceful: hyper_util::server::graceful::GracefulShutdown,
-    timeout: Duration,
-    shutdown: &Shutdown,
-) -> Drained {
-    let finished = async {
-        graceful.shutdown().await;
-        while running.join_next().await.is_some() {}
-    };
-    tokio::select! {
-        () = finished => return Drained::Clean,
-        () = tokio::time::sleep(timeout) => {}
-        () = shutdown.at_once() => {}
-    }
-    let left = running.len();
-    running.shutdown().await;
-    if left == 0 { Drained::Clean } else { Drained::Cut(left) }
-}
-
-fn refuse(stream: TcpStream, name: &str, metrics: &Metrics) {
-    metrics.http_connections_rejected_total.with_label_values(&[name, "too_many"]).inc();
-    drop(stream);
-}
-
-/// An open connection in the metrics.
-struct Counted(crate::metrics::IntGauge);
-
-impl Counted {
-    fn new(name: &str, metrics: &Metrics) -> Self {
-        let gauge = metrics.http_connections.with_label_values(&[name]);
-        gauge.inc();
-        Self(gauge)
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
+/// Whether accepting failed because of the one connection that was accepted.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused
+    )
 }

@@ -1,93 +1,129 @@
-//! The way a process is asked to end.
+//! The order to stop: who gives it, who hears it.
 
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+/// How far the end has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Phase {
-    Running,
+enum Stage {
+    Serving,
     Draining,
-    AtOnce,
+    Stopping,
 }
 
-/// Knows whether the process is to end. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Shutdown(watch::Receiver<Phase>);
+impl Stage {
+    const fn next(self) -> Self {
+        match self {
+            Self::Serving => Self::Draining,
+            Self::Draining | Self::Stopping => Self::Stopping,
+        }
+    }
+}
 
-/// Asks the process to end.
+/// Hears the order to stop. The first order drains; a second one stops at once.
 #[derive(Clone, Debug)]
-pub struct ShutdownHandle(watch::Sender<Phase>);
+pub struct Shutdown {
+    stage: watch::Receiver<Stage>,
+}
+
+/// Gives the order to stop.
+#[derive(Debug)]
+pub struct ShutdownHandle {
+    stage: watch::Sender<Stage>,
+}
+
+impl ShutdownHandle {
+    /// Drains; called again, stops at once.
+    pub fn trigger(&self) {
+        self.stage.send_modify(|stage| *stage = stage.next());
+    }
+}
 
 impl Shutdown {
-    /// A shutdown that somebody calls for by hand.
-    pub fn manual() -> (Self, ShutdownHandle) {
-        let (sender, receiver) = watch::channel(Phase::Running);
-        (Self(receiver), ShutdownHandle(sender))
-    }
-
-    /// A shutdown by SIGTERM or SIGINT; a second signal ends at once.
+    /// Ordered by SIGTERM or SIGINT.
     pub fn on_signals() -> Self {
         let (shutdown, handle) = Self::manual();
+        let mut terminate = signal(SignalKind::terminate()).expect("a runtime with I/O runs, SIGTERM may be handled");
+        let mut interrupt = signal(SignalKind::interrupt()).expect("a runtime with I/O runs, SIGINT may be handled");
         tokio::spawn(async move {
-            signal().await;
-            tracing::info!("asked to stop: finishing what runs");
-            handle.trigger();
-            signal().await;
-            tracing::warn!("asked again: stopping at once");
-            handle.0.send_replace(Phase::AtOnce);
-            // Whoever still holds a `Shutdown` shall not take the end of this task for an end of waiting.
-            std::future::pending::<()>().await;
+            loop {
+                let name = tokio::select! {
+                    _ = terminate.recv() => "SIGTERM",
+                    _ = interrupt.recv() => "SIGINT",
+                };
+                tracing::info!(signal = name, "signal received");
+                handle.trigger();
+            }
         });
         shutdown
     }
 
-    /// Whether the process has been asked to end.
+    /// Ordered by a handle; never, if the handle is dropped.
+    pub fn manual() -> (Self, ShutdownHandle) {
+        let (sender, stage) = watch::channel(Stage::Serving);
+        (Self { stage }, ShutdownHandle { stage: sender })
+    }
+
+    /// Whether the order was given.
     pub fn is_draining(&self) -> bool {
-        *self.0.borrow() >= Phase::Draining
+        *self.stage.borrow() >= Stage::Draining
     }
 
-    /// Waits until the process is asked to end.
+    /// Waits for the order.
     pub async fn draining(&self) {
-        self.reach(Phase::Draining).await;
+        self.reached(Stage::Draining).await;
     }
 
-    /// Waits until there is no more time.
-    pub(super) async fn at_once(&self) {
-        self.reach(Phase::AtOnce).await;
+    /// Waits for the second order.
+    pub(super) async fn stopping(&self) {
+        self.reached(Stage::Stopping).await;
     }
 
-    async fn reach(&self, phase: Phase) {
-        let mut receiver = self.0.clone();
-        if receiver.wait_for(|now| *now >= phase).await.is_err() {
-            // Nobody is left who could ask.
+    async fn reached(&self, wanted: Stage) {
+        if self.stage.clone().wait_for(|stage| *stage >= wanted).await.is_err() {
             std::future::pending::<()>().await;
         }
     }
 }
 
-impl ShutdownHandle {
-    /// Asks the process to end in an orderly way.
-    pub fn trigger(&self) {
-        self.0.send_replace(Phase::Draining);
-    }
-}
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
 
-#[cfg(unix)]
-async fn signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        tracing::error!("signals cannot be caught; the process ends without draining");
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-}
+    use super::*;
 
-#[cfg(not(unix))]
-async fn signal() {
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending::<()>().await;
+    #[test]
+    fn the_first_order_drains_and_the_second_stops() {
+        let (shutdown, handle) = Shutdown::manual();
+        assert!(!shutdown.is_draining());
+        assert!(shutdown.draining().now_or_never().is_none());
+        handle.trigger();
+        assert!(shutdown.is_draining());
+        assert!(shutdown.draining().now_or_never().is_some());
+        assert!(shutdown.stopping().now_or_never().is_none());
+        handle.trigger();
+        assert!(shutdown.stopping().now_or_never().is_some());
+    }
+
+    #[test]
+    fn a_handle_that_is_gone_orders_nothing() {
+        let (shutdown, handle) = Shutdown::manual();
+        drop(handle);
+        assert!(!shutdown.is_draining());
+        assert!(shutdown.draining().now_or_never().is_none());
+    }
+
+    #[tokio::test]
+    async fn signals_order() {
+        let shutdown = Shutdown::on_signals();
+        let send = |signal: &str| {
+            let sent = std::process::Command::new("kill").args([signal, &std::process::id().to_string()]).status();
+            assert!(sent.unwrap().success());
+        };
+        send("-TERM");
+        shutdown.draining().await;
+        assert!(shutdown.stopping().now_or_never().is_none());
+        send("-INT");
+        shutdown.stopping().await;
     }
 }

@@ -107,7 +107,7 @@ impl Request {
 
     /// Who asks, and for which host.
     pub(super) fn visitor(&self) -> Result<&Visitor, Problem> {
-        self.visitor.as_ref().map_err(|error| Problem::new("bad_forwarded_header").because(error.clone()))
+        self.visitor.as_ref().map_err(|error| Problem::new("bad_forwarded_header").because(*error))
     }
 
     /// The method, for metrics and logs: one of those we know, or `other`.

@@ -136,33 +136,35 @@ async fn a_changed_missing_or_doubled_state_is_believed_by_nobody() {
     assert_eq!(world.provider().count("/oauth/token"), 0, "no code was redeemed");
 }
 
+const TROUBLES: [(Trouble, &str); 5] = [
+    (Trouble::Cut, "provider_unreachable"),
+    (Trouble::Status500, "provider_failed"),
+    (Trouble::Html, "provider_answer_malformed"),
+    (Trouble::Huge, "provider_answer_malformed"),
+    (Trouble::Redirect, "provider_answer_malformed"),
+];
+
 #[tokio::test]
 async fn troubles_of_the_token_endpoint_have_their_codes() {
-    let world = support::acme_with(|tenant| tenant.provider.fetch.timeout = Duration::from_millis(700)).await;
-    for (trouble, code) in [
-        (Trouble::Slow(Duration::from_secs(3)), "provider_slow"),
-        (Trouble::Cut, "provider_unreachable"),
-        (Trouble::Status500, "provider_failed"),
-        (Trouble::Status429, "provider_limited"),
-        (Trouble::Html, "provider_answer_malformed"),
-        (Trouble::Huge, "provider_answer_malformed"),
-        (Trouble::Redirect, "provider_answer_malformed"),
-    ] {
+    let world = support::acme().await;
+    for (trouble, code) in TROUBLES.into_iter().chain([(Trouble::Status429, "provider_limited")]) {
         refused(&world, Fault::At(Endpoint::Token, trouble), code).await;
     }
 }
 
 #[tokio::test]
 async fn troubles_of_the_key_set_have_their_codes() {
-    for (trouble, code) in [
-        (Trouble::Slow(Duration::from_secs(3)), "provider_slow"),
-        (Trouble::Cut, "provider_unreachable"),
-        (Trouble::Status500, "provider_failed"),
-        (Trouble::Html, "provider_answer_malformed"),
-        (Trouble::Huge, "provider_answer_malformed"),
-    ] {
-        let world = support::acme_with(|tenant| tenant.provider.fetch.timeout = Duration::from_millis(700)).await;
+    for (trouble, code) in TROUBLES {
+        let world = support::acme().await;
         refused(&world, Fault::At(Endpoint::Jwks, trouble), code).await;
+    }
+}
+
+#[tokio::test]
+async fn a_slow_provider_is_not_waited_for() {
+    for endpoint in [Endpoint::Token, Endpoint::Jwks] {
+        let world = support::acme_with(|tenant| tenant.provider.fetch.timeout = Duration::from_millis(500)).await;
+        refused(&world, Fault::At(endpoint, Trouble::Slow(Duration::from_secs(30))), "provider_slow").await;
     }
 }
 
