@@ -11,6 +11,7 @@ import { Scene } from "./support/scene.mjs";
 const NARROW = { width: 320, height: 640 };
 const scene = new Scene();
 let origin;
+let namedOrigin;
 let ada;
 let ben;
 let hedy;
@@ -19,6 +20,7 @@ let chromium;
 before(async () => {
   const demo = await scene.demo();
   origin = demo.origin;
+  namedOrigin = demo.gateway.namedOrigin;
   ada = personNamed(demo, "ada@");
   ben = personNamed(demo, "ben@");
   hedy = personNamed(demo, "hedy@");
@@ -152,13 +154,14 @@ test("every page is accessible and fits, in light and dark, wide and narrow", as
     index: [stranger, "/acme"],
     "logged-out": [stranger, "/acme/logged-out"],
     error: [stranger, "/acme/callback?code=x&state=6b000000-aaaaaaaaaaaaaaaaaaaaaa"],
-    "not-found": [stranger, "/nobody"],
-    "confirm-logout": [member, "/acme/logout", { "sec-fetch-site": "cross-site" }],
+    "not-found": [stranger, "/nobody", "error"],
     dashboard: [member, "/acme/dashboard"],
+    "confirm-logout": [member, "/acme/logout", "confirm-logout", foreignLink],
   };
-  for (const [name, [tab, route, headers]] of Object.entries(pages)) {
+  for (const [name, [tab, route, kind = name, open = goto]] of Object.entries(pages)) {
     await context.test(name, async () => {
-      await openAs(tab, route, headers);
+      await open(tab, route);
+      assert.equal(await tab.$eval("body", (body) => body.className.replace("_", "-")), `page-${kind}`);
       for (const scheme of ["light", "dark"]) {
         await tab.emulateMediaFeatures([{ name: "prefers-color-scheme", value: scheme }]);
         assert.deepEqual(await accessibilityFaults(tab), [], `${name}, ${scheme}`);
@@ -191,18 +194,20 @@ async function signedIn(person, tenant) {
   return tab;
 }
 
-/** Opens a page; with headers, its text comes by a request that Chromium would not let us make by hand. */
-async function openAs(tab, route, headers) {
-  if (!headers) {
-    await tab.goto(origin + route);
-    return;
-  }
-  await tab.setRequestInterception(true);
-  const change = (request) => request.continue({ headers: { ...request.headers(), ...headers } });
-  tab.on("request", change);
-  await tab.goto(origin + route);
-  tab.off("request", change);
-  await tab.setRequestInterception(false);
+function goto(tab, route) {
+  return tab.goto(origin + route);
+}
+
+/** Opens a page by a link on another site: this gateway under its other name. */
+async function foreignLink(tab, route) {
+  await tab.goto(`${namedOrigin}/acme`);
+  const arrived = tab.waitForNavigation({ waitUntil: "load" });
+  await tab.evaluate((href) => {
+    const link = document.createElement("a");
+    document.body.append(Object.assign(link, { href }));
+    link.click();
+  }, origin + route);
+  await arrived;
 }
 
 async function colorsOf(tab) {

@@ -283,7 +283,7 @@ impl Browser {
         for cookie in headers.get_all(header::SET_COOKIE) {
             let cookie = cookie::Cookie::parse(cookie.to_str().unwrap().to_owned()).unwrap();
             let key = (host.clone(), cookie.name().to_owned());
-            if cookie.max_age().is_some_and(cookie::time::SignedDuration::is_zero) {
+            if cookie.max_age() == Some(time::Duration::ZERO) {
                 self.cookies.remove(&key);
             } else {
                 self.cookies.insert(key, cookie.value().to_owned());
