@@ -14,6 +14,8 @@ pub(super) struct Key {
     pub(super) example: &'static str,
     /// What it does, a sentence.
     pub(super) help: &'static str,
+    /// Where the key is a list of tables, `[[…]]`: the keys of each; else empty.
+    pub(super) items: &'static [Self],
 }
 
 impl Key {
@@ -29,16 +31,21 @@ impl Key {
 
     /// Whether the key is a table of names that we do not know beforehand.
     pub(super) const fn is_map(&self) -> bool {
-        self.default.is_none() && self.example.is_empty()
+        self.default.is_none() && self.example.is_empty() && self.items.is_empty()
     }
 }
 
 const fn with(path: &'static str, default: &'static str, help: &'static str) -> Key {
-    Key { path, default: Some(default), example: "", help }
+    Key { path, default: Some(default), example: "", help, items: &[] }
 }
 
 const fn none(path: &'static str, example: &'static str, help: &'static str) -> Key {
-    Key { path, default: None, example, help }
+    Key { path, default: None, example, help, items: &[] }
+}
+
+/// A list of tables, each with these keys.
+const fn list(path: &'static str, items: &'static [Key], help: &'static str) -> Key {
+    Key { path, default: None, example: "", help, items }
 }
 
 /// The keys of `lychgate.toml`.
@@ -171,6 +178,10 @@ pub fn tenant_sample() -> String {
     );
     let mut table = "";
     for key in TENANT {
+        if !key.items.is_empty() {
+            sample_of_list(key, &mut text);
+            continue;
+        }
         let section = if key.is_map() { key.path } else { key.table() };
         if section != table {
             table = section;
@@ -187,6 +198,15 @@ pub fn tenant_sample() -> String {
     text
 }
 
+/// A list of tables, all of it behind `#`: an empty table in it would be one that lacks its keys.
+fn sample_of_list(list: &Key, text: &mut String) {
+    writeln!(text, "\n# {}\n# [[{}]]", list.help, list.path).expect("a String takes everything");
+    for key in list.items {
+        let value = key.default.unwrap_or(key.example);
+        writeln!(text, "# {} = {value}  # {}", key.path, key.help).expect("a String takes everything");
+    }
+}
+
 /// The keys of `lychgate.toml` as rows of a Markdown table.
 pub fn settings_table() -> String {
     table(SETTINGS)
@@ -200,8 +220,15 @@ pub fn tenant_table() -> String {
 fn table(keys: &[Key]) -> String {
     let mut text = String::from("| key | default | what it does |\n| --- | --- | --- |\n");
     for key in keys {
-        let default = key.default.map_or_else(|| "–".to_owned(), |default| format!("`{default}`"));
-        writeln!(text, "| `{}` | {default} | {} |", key.path, key.help).expect("a String takes everything");
+        row(&mut text, key.path, key);
+        for item in key.items {
+            row(&mut text, &format!("{}[].{}", key.path, item.path), item);
+        }
     }
     text
+}
+
+fn row(text: &mut String, path: &str, key: &Key) {
+    let default = key.default.map_or_else(|| "–".to_owned(), |default| format!("`{default}`"));
+    writeln!(text, "| `{path}` | {default} | {} |", key.help).expect("a String takes everything");
 }

@@ -6,6 +6,7 @@
 mod fault;
 mod keys;
 mod layers;
+mod policy;
 mod read;
 mod read_tenant;
 mod reader;
@@ -18,6 +19,7 @@ mod values;
 
 pub use fault::{Fault, Faults};
 pub use keys::{settings_table, tenant_sample, tenant_table};
+pub use policy::*;
 pub use read::{Loaded, load};
 pub use settings::*;
 pub use sources::Sources;

@@ -23,6 +23,8 @@ const MAX_FILE: u64 = 1 << 20;
 pub(super) struct Reader<'a> {
     sources: &'a Sources,
     keys: &'static [Key],
+    /// What stands before a key in faults: empty, or which table of a list this is, such as `rules[0].`.
+    prefix: String,
     /// Where a fault of a key that nobody wrote is reported.
     home: Origin,
     figment: Figment,
@@ -30,14 +32,32 @@ pub(super) struct Reader<'a> {
     faults: Vec<Fault>,
     /// The keys that were asked for; a test compares them with the table.
     asked: BTreeSet<&'static str>,
+    /// The same for the tables of lists that were read.
+    #[cfg(test)]
+    pub(super) never_asked_in_lists: BTreeSet<&'static str>,
 }
 
 impl<'a> Reader<'a> {
     /// Reads the defaults of `keys` and `layers` over them, the last one first in rank.
     pub(super) fn new(sources: &'a Sources, keys: &'static [Key], home: Origin, layers: &[Layer]) -> Self {
+        Self::below(sources, keys, String::new(), home, layers)
+    }
+
+    fn below(sources: &'a Sources, keys: &'static [Key], prefix: String, home: Origin, layers: &[Layer]) -> Self {
         let figment = Figment::from(Layer::defaults(keys));
-        let mut reader =
-            Self { sources, keys, home, figment, values: Dict::new(), faults: Vec::new(), asked: BTreeSet::new() };
+        let (values, faults, asked) = (Dict::new(), Vec::new(), BTreeSet::new());
+        let mut reader = Self {
+            sources,
+            keys,
+            prefix,
+            home,
+            figment,
+            values,
+            faults,
+            asked,
+            #[cfg(test)]
+            never_asked_in_lists: BTreeSet::new(),
+        };
         for layer in layers {
             reader.refuse_unknown(&layer.origin, "", &layer.dict);
             reader.figment = std::mem::take(&mut reader.figment).merge(layer);
@@ -62,7 +82,7 @@ impl<'a> Reader<'a> {
     }
 
     fn note(&mut self, origin: &Origin, key: String, reason: String, help: Option<String>) {
-        let fault = Fault { file: self.sources.shown(origin), key, reason, help };
+        let fault = Fault { file: self.sources.shown(origin), key: format!("{}{key}", self.prefix), reason, help };
         if !self.faults.contains(&fault) {
             self.faults.push(fault);
         }
@@ -290,6 +310,32 @@ impl<'a> Reader<'a> {
             }
         }
         map
+    }
+
+    /// A list of tables, `[[path]]`; `read` takes each of them. One that `read` makes nothing of is left out.
+    pub(super) fn tables<T>(&mut self, path: &str, read: impl Fn(&mut Reader<'a>) -> Option<T>) -> Vec<T> {
+        let Some((value, origin)) = self.value(path) else { return Vec::new() };
+        let Value::Array(_, items) = &value else {
+            self.wrong_type(path, &format!("a list of tables, [[{path}]]"), &value);
+            return Vec::new();
+        };
+        let keys = self.keys.iter().find(|key| key.path == path).map_or(&[][..], |key| key.items);
+        let mut list = Vec::new();
+        for (i, item) in items.iter().enumerate() {
+            let here = format!("{path}[{i}]");
+            let Value::Dict(_, dict) = item else {
+                self.note(&origin, here, format!("must be a table, is {}", kind(item)), None);
+                continue;
+            };
+            let layer = Layer { origin: origin.clone(), dict: dict.clone() };
+            let prefix = format!("{}{here}.", self.prefix);
+            let mut reader = Reader::below(self.sources, keys, prefix, origin.clone(), &[layer]);
+            list.extend(read(&mut reader));
+            #[cfg(test)]
+            self.never_asked_in_lists.extend(reader.never_asked());
+            self.faults.extend(reader.faults);
+        }
+        list
     }
 
     /// A path; a relative one starts at the file that names it, or at the working directory.

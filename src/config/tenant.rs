@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use url::Url;
 
+use super::PolicySettings;
 use crate::secret::SecretString;
 use crate::tenant_id::TenantId;
 
@@ -25,6 +26,8 @@ pub struct TenantSettings {
     pub session: SessionLimits,
     /// How a sign-out goes on at the provider.
     pub sign_out: SignOutSettings,
+    /// Who may pass.
+    pub policy: PolicySettings,
     /// How pages look.
     pub look: Look,
     /// Whether users seen are remembered.
