@@ -88,7 +88,9 @@ fn presentation(code: &str) -> (StatusCode, ErrorText) {
         "access_denied" => (Status::FORBIDDEN, Text::AccessDenied),
         "user_blocked" => (Status::FORBIDDEN, Text::UserBlocked),
         "organization_refused" => (Status::FORBIDDEN, Text::OrganizationRefused),
-        "sign_in_required" | "not_signed_in" => (Status::UNAUTHORIZED, Text::SignInRequired),
+        "access_refused" => (Status::FORBIDDEN, Text::AccessDenied),
+        "forward_auth_refused" => (Status::FORBIDDEN, Text::Misconfigured),
+        "sign_in_required" | "not_signed_in" | "step_up_required" => (Status::UNAUTHORIZED, Text::SignInRequired),
         "request_refused" => (Status::BAD_REQUEST, Text::RequestRefused),
         "client_misconfigured" | "client_refused" | "provider_changed" => {
             (Status::INTERNAL_SERVER_ERROR, Text::Misconfigured)

@@ -4,6 +4,7 @@
 
 mod callback;
 mod faults;
+mod forward_auth;
 mod isolation;
 mod requests;
 mod sessions;
