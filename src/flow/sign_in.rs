@@ -150,10 +150,7 @@ fn demand(params: &mut AuthorizeParams, policy: &PolicySettings, unverified: &st
     let Some(Effect::StepUp { max_age, acr_values }) = rule.map(|rule| &rule.effect) else {
         return Err(SignInError::BadParameter { name: "step_up", reason: "is no rule that asks for a step-up" });
     };
-    if let Some(age) = max_age {
-        let seconds = i64::try_from(age.as_secs()).unwrap_or(i64::MAX);
-        params.max_age = Some(params.max_age.unwrap_or(seconds).min(seconds));
-    }
+    params.max_age = params.max_age.into_iter().chain(*max_age).min();
     if acr_values.is_some() {
         params.acr_values.clone_from(acr_values);
     }

@@ -1,6 +1,6 @@
 //! Proxies ask whether a request may pass: what nginx, HAProxy, Traefik, Caddy and Envoy send, replayed.
 
-use lychgate::config::{DefaultRule, Effect, OriginPattern, Rule};
+use lychgate::config::{DefaultRule, Effect, IdentityValue, OriginPattern, PathPattern, Rule};
 use lychgate::net::Networks;
 use reqwest::{Method, StatusCode};
 use url::Url;
@@ -137,11 +137,11 @@ async fn whoever_is_signed_in_passes_and_the_application_learns_who() {
 #[tokio::test]
 async fn the_tenant_chooses_further_headers() {
     let mut tenant = Tenant::start("acme").await;
-    let claim = |name: &str| lychgate::config::IdentityValue::Claim(name.to_owned());
+    let claim = |name: &str| IdentityValue::Claim(name.to_owned());
     let own = [
         ("x-nickname", claim("nickname")),
         ("x-nobody", claim("https://acme.example/none")),
-        ("authorization", lychgate::config::IdentityValue::BearerIdToken),
+        ("authorization", IdentityValue::BearerIdToken),
     ];
     let own = own.map(|(name, value)| (name.parse().unwrap(), value));
     tenant.settings.identity.headers.extend(own);
@@ -552,17 +552,86 @@ async fn another_tenants_corner_of_a_shared_host_is_not_the_applications() {
     assert_eq!(other.code(), "return_to_refused", "an origin is allowed by one tenant alone");
 }
 
-fn step_up(name: Option<&str>, minutes: Option<u64>, acr_values: Option<&str>) -> Rule {
+fn rule(name: Option<&str>, path: Option<&str>, effect: Effect) -> Rule {
     Rule {
         name: name.map(str::to_owned),
-        paths: Vec::new(),
+        paths: path.map(|path| PathPattern::parse(path).unwrap()).into_iter().collect(),
         methods: Vec::new(),
         hosts: Vec::new(),
         networks: Networks::default(),
-        effect: Effect::StepUp {
-            max_age: minutes.map(std::time::Duration::from_mins),
-            acr_values: acr_values.map(str::to_owned),
-        },
+        effect,
+    }
+}
+
+fn step_up(minutes: Option<i64>, acr_values: Option<&str>) -> Effect {
+    Effect::StepUp { max_age: minutes.map(|minutes| minutes * 60), acr_values: acr_values.map(str::to_owned) }
+}
+
+#[tokio::test]
+async fn a_public_page_shows_every_identity_header_and_nobody_in_them() {
+    let mut world = acme().await;
+    world
+        .restart_with(|settings| {
+            settings.tenants[0].policy.rules = vec![rule(None, Some("/public/**"), Effect::Public)];
+        })
+        .await;
+    let mut stale = world.browser();
+    stale.plant("lychgate-acme", "A".repeat(70).as_str());
+    for proxy in PROXIES {
+        for browser in [&world.browser(), &stale] {
+            let forged = [("x-auth-request-user", "mallory"), ("x-forwarded-email", "mallory")];
+            let page = asks(proxy, browser, ("POST", &world.url("/public/a?b")), &forged).await;
+            assert_eq!((page.status, page.body.as_str()), (StatusCode::OK, ""), "{proxy:?}");
+            for name in IDENTITY.into_iter().filter(|name| *name != "x-auth-request-tenant") {
+                assert_eq!(page.headers[name], "", "{proxy:?} {name}");
+            }
+            assert_eq!(page.header("x-auth-request-tenant"), "acme");
+            assert!(!page.headers.contains_key("set-cookie"));
+        }
+        for private in ["/private?x=/public/a", "/publicity", "/private?/public/"] {
+            let page = asks(proxy, &world.browser(), ("POST", &world.url(private)), &[]).await;
+            assert_eq!(page.status, StatusCode::UNAUTHORIZED, "{proxy:?} {private}");
+        }
+    }
+    let browser = world.signed_in("acme").await;
+    let page = asks(Caddy, &browser, ("GET", &world.url("/public/a")), &[]).await;
+    assert_eq!(page.header("x-auth-request-email"), ADA, "who is known is told");
+}
+
+#[tokio::test]
+async fn whoever_must_step_up_signs_in_again_and_is_on_the_very_page() {
+    let mut world = acme().await;
+    world
+        .restart_with(|settings| {
+            let demand = step_up(Some(5), Some("phr"));
+            settings.tenants[0].sign_in.allowed_params.clear();
+            settings.tenants[0].policy.rules = vec![rule(Some("money"), Some("/money/**"), demand)];
+        })
+        .await;
+    let wanted = world.url("/money/send?to=bob");
+    for proxy in PROXIES {
+        let mut browser = world.signed_in("acme").await;
+        assert_eq!(asks(proxy, &browser, ("GET", &world.url("/a")), NAVIGATION).await.status, StatusCode::OK);
+
+        let script = asks(proxy, &browser, ("GET", &wanted), &[("sec-fetch-mode", "cors")]).await;
+        assert_eq!((script.status, &script.json()["code"]), (StatusCode::UNAUTHORIZED, &"step_up_required".into()));
+
+        let denied = asks(proxy, &browser, ("GET", &wanted), NAVIGATION).await;
+        assert_tells_nothing(&denied);
+        assert!(denied.header("location").ends_with("&step_up=money"), "{}", denied.header("location"));
+        let page = browser.visit(denied.header("location")).await;
+        assert_eq!(page.url.as_str(), wanted, "{proxy:?}: {}", page.body);
+        assert_eq!(asks(proxy, &browser, ("GET", &wanted), NAVIGATION).await.status, StatusCode::OK, "{proxy:?}");
+
+        world.pass(500);
+        let late = asks(proxy, &browser, ("GET", &wanted), NAVIGATION).await;
+        assert!(late.header("location").ends_with("&step_up=money"), "{proxy:?}: {}", late.status);
+
+        let stranger = asks(proxy, &world.browser(), ("GET", &wanted), NAVIGATION).await;
+        let mut stranger_browser = world.browser();
+        stranger_browser.visit(stranger.header("location")).await;
+        let page = asks(proxy, &stranger_browser, ("GET", &wanted), NAVIGATION).await;
+        assert_eq!(page.status, StatusCode::OK, "{proxy:?}: one sign-in is enough");
     }
 }
 
@@ -570,7 +639,10 @@ fn step_up(name: Option<&str>, minutes: Option<u64>, acr_values: Option<&str>) -
 async fn a_step_up_asks_for_what_the_rule_demands_and_no_request_lowers_it() {
     let world = support::acme_with(|tenant| {
         tenant.sign_in.allowed_params = vec!["max_age".to_owned(), "acr_values".to_owned()];
-        tenant.policy.rules = vec![step_up(Some("money"), Some(5), Some("phr")), step_up(None, Some(1), None)];
+        tenant.policy.rules = vec![
+            rule(Some("money"), Some("/money"), step_up(Some(5), Some("phr"))),
+            rule(None, None, step_up(Some(1), None)),
+        ];
     })
     .await;
     let asked = async |query: &str| {
@@ -594,7 +666,7 @@ async fn a_step_up_asks_for_what_the_rule_demands_and_no_request_lowers_it() {
     let world = support::acme_with(|tenant| {
         tenant.sign_in.allowed_params.clear();
         tenant.sign_in.fixed.max_age = Some(60);
-        tenant.policy.rules = vec![step_up(None, Some(5), Some("phr"))];
+        tenant.policy.rules = vec![rule(None, None, step_up(Some(5), Some("phr")))];
     })
     .await;
     let page = world.browser().get("/acme/login?step_up=0").await;
