@@ -102,7 +102,9 @@ impl<'a> Reader<'a> {
         let mut names = path.split('.');
         let first = self.values.get(names.next()?)?;
         let value = names.try_fold(first, |value, name| value.as_dict()?.get(name))?;
-        Some((value, Origin::of(self.figment.get_metadata(value.tag()))))
+        // A value of a table in a list keeps the mark of the reader that the list was read by.
+        let origin = self.figment.get_metadata(value.tag()).map_or_else(|| self.home.clone(), Origin::of);
+        Some((value, origin))
     }
 
     fn value(&mut self, path: &str) -> Option<(Value, Origin)> {

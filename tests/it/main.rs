@@ -6,6 +6,7 @@ mod callback;
 mod faults;
 mod forward_auth;
 mod isolation;
+mod policy;
 mod requests;
 mod sessions;
 mod sign_out;
