@@ -628,6 +628,31 @@ async fn a_public_page_shows_every_identity_header_and_nobody_in_them() {
 }
 
 #[tokio::test]
+async fn a_rule_on_networks_asks_for_the_client_and_not_for_the_proxy() {
+    let mut world = acme().await;
+    world
+        .restart_with(|settings| {
+            let networks = |text| [lychgate::net::parse_network(text).unwrap()].into_iter().collect();
+            let within = |text, effect| Rule { networks: networks(text), ..rule(None, None, effect) };
+            settings.tenants[0].policy.rules =
+                vec![within("127.0.0.0/8", Effect::Public), within("203.0.113.0/24", Effect::Deny)];
+        })
+        .await;
+    for proxy in PROXIES {
+        let spoofed = [("x-forwarded-for", "127.0.0.1"), ("x-real-ip", "127.0.0.1")];
+        for headers in [&spoofed[..], &[]] {
+            let page = asks(proxy, &world.browser(), ("POST", &page_of(&world)), headers).await;
+            assert_refused(&page, &format!("{proxy:?}: 203.0.113.7"));
+            assert!(page.body.contains("access_refused"), "{}", page.body);
+        }
+    }
+    let mut asking = world.browser().with("x-original-url", &page_of(&world)).with("x-original-method", "GET");
+    assert_refused(&asking.get("/acme/auth").await, "nobody said who the client is");
+    let page = asking.with("x-forwarded-for", "198.51.100.1").get("/acme/auth").await;
+    assert_eq!(page.status, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
 async fn whoever_must_step_up_signs_in_again_and_is_on_the_very_page() {
     let mut world = acme().await;
     world
