@@ -90,9 +90,13 @@ impl Tenant {
     }
 }
 
-/// On our own origin: not into another tenant, and not to a route that would act again.
+/// On our own origin: not into another tenant, and not to a route that would act again. What is left is a path alone,
+/// and one that begins with two slashes would name a host (RFC 3986, section 4.2).
 fn return_to_own(place: &Place, url: &Url) -> Result<ReturnTo, ReturnToError> {
     let path = url.path();
+    if path.starts_with("//") {
+        return Err(ReturnToError::Malformed);
+    }
     let below = path.strip_prefix(&place.mount).filter(|rest| rest.is_empty() || rest.starts_with('/'));
     if below.is_none() {
         return Err(ReturnToError::OutsideTenant);

@@ -167,6 +167,23 @@ async fn a_tenants_own_host_shows_that_tenant_alone() {
 }
 
 #[tokio::test]
+async fn from_a_tenants_own_host_nobody_is_sent_to_another() {
+    let mut acme = Tenant::start("acme").await;
+    acme.settings.hosts = vec!["acme.localhost".to_owned()];
+    let world = World::start(vec![acme]).await;
+    let host = format!("acme.localhost:{}", world.address.port());
+    for bad in
+        ["/.//evil.example", "/x/..//evil.example/", "/%2e//evil.example", &format!("http://{host}//evil.example")]
+    {
+        let query = url::form_urlencoded::Serializer::new(String::new()).append_pair("return_to", bad).finish();
+        let page = world.browser().with("host", &host).get(&format!("/login?{query}")).await;
+        assert_eq!((page.status, page.code()), (StatusCode::BAD_REQUEST, "return_to_refused"), "{bad}");
+    }
+    let page = world.browser().with("host", &host).get("/login?return_to=/a//b").await;
+    assert_eq!(page.status, StatusCode::FOUND, "a double slash further on names no host");
+}
+
+#[tokio::test]
 async fn an_unknown_host_is_not_ours() {
     let world = two().await;
     let page = world.browser().with("host", "evil.example").get("/acme/login").await;
