@@ -60,6 +60,18 @@ async fn a_session_cookie_that_is_cut_changed_or_doubled_opens_nothing() {
 }
 
 #[tokio::test]
+async fn a_neighbours_cookie_that_is_not_ascii_hides_none_of_ours() {
+    let world = two().await;
+    let mut browser = world.browser();
+    browser.plant("a-greeting", "Grüße");
+    assert_eq!(browser.visit("/acme/login").await.url.path(), "/acme/dashboard");
+    assert!(browser.session("acme").await.is_some());
+    let mut thief = world.browser();
+    thief.plant("\u{2003}lychgate-acme", &cookie(&browser, "lychgate-acme"));
+    assert_eq!(thief.session("acme").await, None, "nor is a name that only looks like ours");
+}
+
+#[tokio::test]
 async fn a_callback_of_one_tenant_is_refused_at_the_other() {
     let world = two().await;
     let mut browser = world.browser();
