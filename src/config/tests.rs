@@ -222,6 +222,7 @@ fn tenants_that_clash_are_refused() {
     let of = |organization: &str| format!("{ACME}organization = \"{organization}\"\n");
     assert_eq!(Folder::with(&[("tenants/a.toml", &of("org_1")), ("tenants/b.toml", &of("org_1"))]).faults().len(), 1);
     assert_eq!(Folder::with(&[("tenants/a.toml", &of("org_1")), ("tenants/b.toml", ACME)]).faults().len(), 1);
+    assert_eq!(Folder::with(&[("tenants/a.toml", &of("one")), ("tenants/b.toml", &of("One"))]).faults().len(), 1);
     assert_eq!(
         Folder::with(&[("tenants/a.toml", &of("org_1")), ("tenants/b.toml", &of("org_2"))]).good().tenants.len(),
         2
