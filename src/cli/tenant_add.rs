@@ -16,12 +16,8 @@ use crate::tenant_id::TenantId;
 pub(super) struct AddArgs {
     /// The name in the URL: a-z, 0-9 and '-'
     id: TenantId,
-    /// The Auth0 tenant's host name, such as acme.eu.auth0.com
-    #[arg(long, required_unless_present = "issuer", conflicts_with = "issuer")]
-    domain: Option<String>,
-    /// Any other OpenID provider's issuer
-    #[arg(long, value_name = "URL")]
-    issuer: Option<String>,
+    #[command(flatten)]
+    provider: ProviderArgs,
     /// The application's client id at the provider
     #[arg(long)]
     client_id: String,
@@ -34,6 +30,18 @@ pub(super) struct AddArgs {
     /// The name that people see
     #[arg(long, value_name = "NAME")]
     display_name: Option<String>,
+}
+
+/// One of the two.
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+struct ProviderArgs {
+    /// The Auth0 tenant's host name, such as acme.eu.auth0.com
+    #[arg(long)]
+    domain: Option<String>,
+    /// Any other OpenID provider's issuer
+    #[arg(long, value_name = "URL")]
+    issuer: Option<String>,
 }
 
 /// Writes the file, checks it with all others, and takes it back if it is not good.
@@ -89,8 +97,8 @@ fn text(args: &AddArgs, secret: Option<&SecretString>) -> io::Result<String> {
     let file = args.client_secret_file.as_ref().map(fs::canonicalize).transpose()?;
     let file = file.map(|path| path.display().to_string());
     let lines = [
-        ("domain", args.domain.as_deref()),
-        ("issuer", args.issuer.as_deref()),
+        ("domain", args.provider.domain.as_deref()),
+        ("issuer", args.provider.issuer.as_deref()),
         ("client_id", Some(args.client_id.as_str())),
         ("client_secret", secret.map(SecretString::expose_secret)),
         ("client_secret_file", file.as_deref()),

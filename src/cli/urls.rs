@@ -15,6 +15,9 @@ pub(super) fn run(settings: &Settings, only: Option<&TenantId>, as_json: bool) -
         eprintln!("lychgate urls: there is no tenant {only}");
         return Exit::Failure;
     }
+    if tenants.is_empty() {
+        eprintln!("there is no tenant yet: `lychgate tenant add` writes one");
+    }
     for tenant in tenants {
         let urls = Urls::of(settings, tenant);
         if as_json { println!("{}", urls.json(tenant)) } else { urls.print(tenant) }

@@ -14,6 +14,10 @@ use crate::tenant_id::TenantId;
 
 /// Prints the users of one tenant, or of all.
 pub(super) async fn list(settings: &Settings, only: Option<&TenantId>, as_json: bool) -> Exit {
+    if let Some(only) = only.filter(|only| settings.tenants.iter().all(|tenant| tenant.id != **only)) {
+        eprintln!("lychgate users list: there is no tenant {only}");
+        return Exit::Failure;
+    }
     match collect(settings, only).await.and_then(|users| Ok(print(&mut io::stdout().lock(), &users, as_json)?)) {
         Ok(()) => Exit::Success,
         Err(error) => {
@@ -42,6 +46,10 @@ async fn collect(settings: &Settings, only: Option<&TenantId>) -> Result<Users, 
 }
 
 fn print(out: &mut impl Write, users: &Users, as_json: bool) -> io::Result<()> {
+    if users.is_empty() {
+        eprintln!("nobody has signed in yet");
+        return Ok(());
+    }
     if !as_json {
         let rows = users.iter().map(|(tenant, user)| {
             let name = user.name.as_deref().or(user.email.as_deref()).unwrap_or("-");
