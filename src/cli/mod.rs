@@ -12,6 +12,7 @@ mod urls;
 mod users;
 
 use std::ffi::OsString;
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -220,13 +221,11 @@ fn run(cli: Cli) -> Exit {
                 Exit::Usage
             }
         },
-        Some(Command::Secret) => {
-            println!("{}", RingKey::new(Key::generate()).to_text().expose_secret());
-            Exit::Success
-        }
+        Some(Command::Secret) => put(&format!("{}\n", RingKey::new(Key::generate()).to_text().expose_secret())),
         Some(Command::Completions { shell }) => {
-            clap_complete::generate(shell, &mut Cli::command(), "lychgate", &mut std::io::stdout());
-            Exit::Success
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "lychgate", &mut script);
+            put(&String::from_utf8_lossy(&script))
         }
         Some(Command::Check { online }) => check::run(&cli.config.sources(), online),
         Some(Command::Tenant(TenantCommand::Add(args))) => tenant_add::run(&args, &cli.config.sources()),
@@ -251,6 +250,18 @@ fn with_settings(config: ConfigArgs, go_on: impl FnOnce(config::Loaded) -> Exit)
             say_faults(&faults);
             Exit::Config
         }
+    }
+}
+
+/// Writes to the standard output. Whoever reads may have read enough: `lychgate urls | head -1`.
+fn put(text: &str) -> Exit {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            eprintln!("lychgate: the output cannot be written: {error}");
+            Exit::Failure
+        }
+        _ => Exit::Success,
     }
 }
 
