@@ -71,6 +71,9 @@ pub(super) async fn serve(
     let tenants = gateway.tenants.iter().count();
     listening(main.local_addr());
     tracing::info!(address = %main.local_addr(), tenants, version = env!("CARGO_PKG_VERSION"), "listening");
+    if tenants == 0 {
+        tracing::warn!("there is no tenant yet, so /readyz says no; write one by `lychgate tenant add`, then restart");
+    }
     let route = web::routes(gateway.clone(), shutdown.clone());
     let drained = server::serve(main, route, &settings.server, shutdown, metrics).await;
     match drained {

@@ -39,7 +39,7 @@ pub struct Loaded {
 /// # Errors
 /// All faults of all files, variables and flags. Faults of tenant files are none where `on_invalid_tenant` is `skip`.
 pub fn load(sources: &Sources) -> Result<Loaded, Faults> {
-    let mut faults = Vec::new();
+    let mut faults = sources.faults.clone();
     let settings = process_settings(sources, &mut faults);
     let mut tenant_faults = Vec::new();
     let files = tenant_files(sources, &settings.tenants_dir, &mut tenant_faults);
