@@ -177,3 +177,16 @@ pub enum ProviderSetupError {
     #[error("no HTTPS client can be made: check that this system has certificates of authorities (ca-certificates)")]
     Client(#[source] reqwest::Error),
 }
+
+impl ProviderSetupError {
+    /// The key of the tenant's file that is to blame, if one is.
+    pub const fn key(&self) -> &'static str {
+        match self {
+            Self::Issuer => "issuer",
+            Self::Ca => "ca_file",
+            Self::Proxy(_) => "proxy",
+            Self::ClientKey(_) => "private_key",
+            Self::Client(_) => "",
+        }
+    }
+}
