@@ -830,6 +830,7 @@ async fn a_response_must_come_from_the_issuer_and_say_so_where_it_always_does() 
 fn sign_out(id_token_hint: Option<&SecretString>) -> SignOutRequest<'_> {
     SignOutRequest {
         id_token_hint,
+        sid: Some("the session"),
         post_logout_redirect_uri: "https://gateway.example/acme/logged-out",
         federated: true,
         state: Some("x"),
@@ -853,6 +854,9 @@ async fn a_sign_out_goes_to_the_discovered_place() {
     let long = provider.sign_out_url(&sign_out(Some(&"x".repeat(4097).into()))).await.unwrap();
     asked.remove(1);
     assert_eq!(query(&long), pairs(&asked));
+    let auth0 = world.tenant("auth0", |settings| settings.auth0 = true);
+    let long = auth0.sign_out_url(&sign_out(Some(&"x".repeat(4097).into()))).await.unwrap();
+    assert!(query(&long).contains(&("logout_hint".to_owned(), "the session".to_owned())), "{long}");
     assert!(provider.origins().contains(&world.server.origin));
 }
 
