@@ -3,7 +3,7 @@
 use lychgate::config::ResponseMode;
 use reqwest::StatusCode;
 
-use crate::support::{self, World};
+use crate::support::{self, Tenant, World};
 
 fn param(url: &url::Url, name: &str) -> Option<String> {
     url.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
@@ -203,6 +203,66 @@ async fn form_post_comes_back_in_a_body() {
     let again = browser.post("/acme/callback", &body).await;
     assert_eq!(again.status, StatusCode::SEE_OTHER);
     assert_eq!(browser.visit(again.location().as_str()).await.url.path(), "/acme/dashboard");
+}
+
+#[tokio::test]
+async fn an_answer_counts_only_where_it_was_asked_to_be() {
+    let world = support::acme().await;
+    let mut browser = world.browser();
+    let callback = browser.until_callback("/acme/login").await;
+    let posted = browser.post("/acme/callback", callback.query().unwrap()).await;
+    assert_eq!((posted.status, posted.header("allow")), (StatusCode::METHOD_NOT_ALLOWED, "GET"));
+    assert_eq!(browser.session("acme").await, None);
+    assert_eq!(browser.get(callback.as_str()).await.status, StatusCode::SEE_OTHER, "and the attempt is still good");
+
+    let world = support::acme_with(|tenant| tenant.sign_in.response_mode = ResponseMode::FormPost).await;
+    let mut browser = world.browser();
+    let start = browser.get("/acme/login").await.location();
+    let query = format!("code=any&state={}", param(&start, "state").unwrap());
+    let page = browser.get(&format!("/acme/callback?{query}")).await;
+    assert_eq!((page.status, page.code()), (StatusCode::BAD_REQUEST, "state_missing"));
+    assert_eq!(world.provider().count("/oauth/token"), 0);
+}
+
+#[tokio::test]
+async fn tokens_in_a_callback_are_refused() {
+    let world = support::acme().await;
+    let mut browser = world.browser();
+    let callback = browser.until_callback("/acme/login").await;
+    let page = browser.get(&format!("{callback}&id_token=a.b.c")).await;
+    assert_eq!((page.status, page.code()), (StatusCode::BAD_REQUEST, "parameter_unexpected"));
+    assert_eq!(browser.session("acme").await, None);
+}
+
+#[tokio::test]
+async fn every_way_to_prove_who_we_are_signs_in() {
+    use lychgate::config::{ClientAuth, SigningAlg};
+    use lychgate::secret::{KeyPairKind, KeyPairPem};
+    let key = |kind, alg| {
+        let pair = KeyPairPem::generate(kind);
+        (Some(pair.public), ClientAuth::PrivateKeyJwt { key: pair.private, alg, kid: None })
+    };
+    for (public_key_pem, client_auth) in [
+        (None, ClientAuth::None),
+        key(KeyPairKind::Rsa, SigningAlg::Rs256),
+        key(KeyPairKind::Rsa, SigningAlg::Ps256),
+        key(KeyPairKind::P256, SigningAlg::Es256),
+    ] {
+        let mut acme = Tenant::start_with("acme", |spec| {
+            spec.clients[0].secret = None;
+            spec.clients[0].public_key_pem = public_key_pem;
+        })
+        .await;
+        acme.settings.provider.client_auth = client_auth;
+        World::start(vec![acme]).await.signed_in("acme").await;
+    }
+    let basic = support::acme_with(|tenant| {
+        let provider = &mut tenant.provider;
+        if let ClientAuth::SecretPost(secret) = provider.client_auth.clone() {
+            provider.client_auth = ClientAuth::SecretBasic(secret);
+        }
+    });
+    basic.await.signed_in("acme").await;
 }
 
 #[tokio::test]
