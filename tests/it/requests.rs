@@ -64,7 +64,7 @@ async fn a_method_that_a_route_does_not_know_is_refused() {
 #[tokio::test]
 async fn a_trailing_slash_is_no_other_page() {
     let world = support::acme().await;
-    for path in ["/acme/login", "/acme/logged-out", "/acme/session"] {
+    for path in ["/acme/login", "/acme/logged-out", "/acme/session", "/livez", "/readyz", "/metrics"] {
         let (plain, slash) = (world.browser().get(path).await, world.browser().get(&format!("{path}/")).await);
         assert_eq!(plain.status, slash.status, "{path}");
     }
