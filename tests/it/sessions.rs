@@ -94,5 +94,7 @@ async fn a_damaged_database_makes_us_unready_and_keeps_those_in_memory() {
     let ready = browser.get("/readyz?verbose").await;
     assert_eq!(ready.status, 503, "{}", ready.body);
     assert!(ready.body.contains("database"), "{}", ready.body);
+    let page = world.browser().visit("/acme/login").await;
+    assert_eq!((page.status.as_u16(), page.code()), (503, "store_unavailable"), "{}", page.body);
     assert!(browser.session("acme").await.is_some(), "whoever is in memory stays");
 }
