@@ -68,6 +68,26 @@ async fn a_request_sets_what_the_tenant_allows_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn which_parameters_a_request_may_set_is_the_tenants_choice() {
+    let world = support::acme_with(|tenant| tenant.sign_in.allowed_params = vec!["audience".to_owned()]).await;
+    let location = world.browser().get("/acme/login?audience=https://api.example&login_hint=ada").await.location();
+    assert_eq!(param(&location, "audience").as_deref(), Some("https://api.example"));
+    assert_eq!(param(&location, "login_hint"), None);
+}
+
+#[tokio::test]
+async fn a_sign_in_ends_where_the_tenant_says_unless_asked_otherwise() {
+    for (redirect, lands) in [("/reports", "/acme/reports"), ("https://acme.example/in", "https://acme.example/in")] {
+        let world = support::acme_with(|tenant| tenant.sign_in.login_redirect = Some(redirect.to_owned())).await;
+        let mut browser = world.browser();
+        let callback = browser.until_callback("/acme/login").await;
+        assert_eq!(browser.get(callback.as_str()).await.header("location"), lands);
+        let callback = browser.until_callback("/acme/login?return_to=/acme/dashboard").await;
+        assert_eq!(browser.get(callback.as_str()).await.header("location"), "/acme/dashboard");
+    }
+}
+
+#[tokio::test]
 async fn signup_asks_the_provider_for_its_sign_up_page() {
     let world = support::acme().await;
     let location = world.browser().get("/acme/signup").await.location();
@@ -177,6 +197,8 @@ async fn the_cookies_have_the_attributes_that_keep_them_safe() {
         "{cookies:?}"
     );
     assert!(session.split(';').next().unwrap().len() <= 128 + "lychgate-acme=".len());
+    let marker = cookies.iter().find(|cookie| cookie.starts_with("lychgate-acme.signed-in=")).unwrap();
+    assert!(marker.contains("Max-Age=60") && marker.contains("HttpOnly"), "{marker}");
 }
 
 #[tokio::test]
@@ -348,9 +370,13 @@ async fn an_origin_that_the_tenant_allows_may_be_returned_to() {
 async fn somebody_else_may_start_a_sign_in_at_our_issuer_only() {
     let world = support::acme().await;
     let issuer = world.provider().issuer().to_owned();
-    let good =
-        world.browser().get(&format!("/acme/login?iss={issuer}&login_hint=ada&target_link_uri=/acme/reports")).await;
-    assert_eq!(param(&good.location(), "login_hint").as_deref(), Some("ada"));
+    let mut browser = world.browser();
+    let link = format!("/acme/login?iss={issuer}&login_hint=ada&target_link_uri=/acme/reports");
+    assert_eq!(param(&browser.get(&link).await.location(), "login_hint").as_deref(), Some("ada"));
+    let callback = browser.until_callback(&link).await;
+    assert_eq!(browser.get(callback.as_str()).await.header("location"), "/acme/reports");
+    let astray = world.browser().get(&format!("/acme/login?iss={issuer}&target_link_uri=https://evil.example/")).await;
+    assert_eq!((astray.status, astray.code()), (StatusCode::BAD_REQUEST, "return_to_refused"));
     let bad = world.browser().get("/acme/login?iss=https://evil.example/").await;
     assert_eq!((bad.status, bad.code()), (StatusCode::BAD_REQUEST, "issuer_not_ours"));
 }
