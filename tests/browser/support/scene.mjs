@@ -1,6 +1,6 @@
 // All that a test file starts, so that one call ends it, and so that all its logs can be searched for all its secrets.
 
-import { mkdir, writeFile } from "node:fs/promises";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { startBrowser } from "./browser.mjs";
 import { Client } from "./client.mjs";
@@ -89,6 +89,7 @@ export class Scene {
     const gateway = await Gateway.start(folder, args, environment);
     this.#gateways.push(gateway);
     this.#endings.push(() => gateway.stop());
+    this.secrets.note("root_secret", (await readFile(path.join(folder, "data", "secret.key"), "utf8")).trim());
     return gateway;
   }
 }
