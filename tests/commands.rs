@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -212,6 +212,28 @@ fn secret_prints_a_new_key_each_time() {
 fn healthcheck_of_nothing_fails() {
     let said = Folder::with(&[]).run(&["healthcheck", "--url", "http://127.0.0.1:1"]);
     assert!(said.code == 1 && said.err.contains("no answer"), "{said:?}");
+}
+
+#[test]
+fn healthcheck_asks_over_tls_where_we_speak_it() {
+    let pair = rcgen::generate_simple_self_signed(["login.example.com".to_owned()]).unwrap();
+    let tenant = "issuer = \"http://127.0.0.1:1\"\nclient_id = \"abc\"\nclient_secret = \"hush-hush\"\n";
+    let folder = Folder::with(&[
+        ("tenants/acme.toml", tenant),
+        ("lychgate.toml", "[tls]\ncertificate_file = \"tls.crt\"\nkey_file = \"tls.key\"\n"),
+        ("tls.crt", &pair.cert.pem()),
+        ("tls.key", &pair.signing_key.serialize_pem()),
+    ]);
+    let mut serving = folder.command(&["serve", "--listen", "127.0.0.1:0"]).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(serving.stderr.take().unwrap()).lines();
+    let listening = lines.find_map(|line| {
+        let line: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
+        (line["message"] == "listening").then(|| line["address"].as_str().unwrap().to_owned())
+    });
+    let said = folder.run(&["healthcheck", "--listen", &listening.unwrap()]);
+    assert_eq!((said.code, said.out.trim()), (0, "ready"), "{said:?}");
+    serving.kill().unwrap();
+    serving.wait().unwrap();
 }
 
 #[test]

@@ -202,6 +202,25 @@ async fn the_cookies_have_the_attributes_that_keep_them_safe() {
 }
 
 #[tokio::test]
+async fn the_cookie_of_an_attempt_never_grows_beyond_700_bytes() {
+    let id = "a".repeat(63);
+    let world = World::start(vec![Tenant::start(&id).await]).await;
+    let mut largest = 0;
+    for length in (0..600).step_by(10) {
+        let asked = format!("return_to=/{id}/{}&acr_values={}", "r".repeat(length.min(200)), "a".repeat(length.max(1)));
+        let page = world.browser().get(&format!("/{id}/login?{asked}")).await;
+        if page.status == StatusCode::FOUND {
+            let cookie = page.header("set-cookie").split(';').next().unwrap();
+            largest = largest.max("__Host-".len() + cookie.len());
+        } else {
+            assert_eq!((page.status, page.code()), (StatusCode::BAD_REQUEST, "bad_parameter"), "{length}");
+            assert!(largest > 600, "{largest}");
+        }
+    }
+    assert!(largest <= 700, "{largest}");
+}
+
+#[tokio::test]
 async fn form_post_comes_back_in_a_body() {
     let world = support::acme_with(|tenant| tenant.sign_in.response_mode = ResponseMode::FormPost).await;
     let mut browser = world.browser();

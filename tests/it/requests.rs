@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use lychgate::config::Settings;
+use lychgate::config::{AccentColor, Look, Settings};
 use lychgate::server::{self, Listener, Shutdown};
 use lychgate::web;
 use reqwest::{Method, StatusCode};
@@ -167,6 +167,39 @@ async fn a_doubled_forwarding_header_is_refused() {
     let world = support::acme().await;
     let page = world.browser().with("x-forwarded-host", "a.example, b.example").get("/acme").await;
     assert_eq!((page.status, page.code()), (StatusCode::BAD_REQUEST, "bad_forwarded_header"));
+}
+
+#[tokio::test]
+async fn a_tenants_pages_have_its_look() {
+    let world = support::acme_with(|tenant| {
+        tenant.look = Look {
+            display_name: Some("Acme Bank".to_owned()),
+            logo: Some("https://acme.example/logo.svg".to_owned()),
+            accent_color: Some(AccentColor([0xc8, 0x10, 0x2e])),
+            support_url: Some("https://acme.example/help".parse().unwrap()),
+        };
+    })
+    .await;
+    let mut browser = world.browser();
+    let page = browser.get("/acme").await;
+    for part in [
+        r#"<img class="logo" src="https://acme.example/logo.svg" alt="Acme Bank">"#,
+        r#"href="https://acme.example/help""#,
+        "Acme Bank</title>",
+    ] {
+        assert!(page.body.contains(part), "{part}: {}", page.body);
+    }
+    let sheets = |html: &str| -> Vec<String> {
+        let links = html.split(r#"rel="stylesheet" href=""#).skip(1);
+        links.map(|rest| rest.split('"').next().unwrap().to_owned()).collect()
+    };
+    let (acmes, nobodys) = (sheets(&page.body), sheets(&browser.get("/").await.body));
+    assert!(acmes.len() == 2 && acmes[0] == nobodys[0] && acmes[1] != nobodys[1], "{acmes:?} {nobodys:?}");
+    for sheet in acmes {
+        let sheet = browser.get(&sheet).await;
+        assert_eq!((sheet.status, sheet.header("content-type")), (StatusCode::OK, "text/css; charset=utf-8"));
+        assert!(sheet.header("cache-control").contains("immutable"));
+    }
 }
 
 #[tokio::test]
