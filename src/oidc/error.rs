@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{ClientKeyError, IdTokenError};
 
 /// How long a person should wait where the provider did not say.
-const RETRY_AFTER: Duration = Duration::from_secs(5);
+pub(super) const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// The same where it said that we ask too much.
 const RETRY_AFTER_LIMITED: Duration = Duration::from_secs(30);
 

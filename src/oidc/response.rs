@@ -2,10 +2,12 @@
 //! RFC 9207), read strictly and believed by nobody yet. Comparing state and issuer is the caller's.
 
 use std::fmt;
+use std::time::Duration;
 
 use url::form_urlencoded;
 
 use super::ProviderError;
+use super::error::RETRY_AFTER;
 use crate::secret::SecretString;
 
 /// Bytes of `state`; ours is far shorter.
@@ -199,6 +201,15 @@ impl ResponseError {
             Self::Issuer => "response_issuer",
             Self::Refused { refusal, .. } => refusal.code(),
             Self::Provider(error) => error.code(),
+        }
+    }
+
+    /// How long to wait before another try; `None` where waiting does not help.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Provider(error) => error.retry_after(),
+            Self::Refused { refusal: Refusal::ProviderFailed | Refusal::ProviderUnavailable, .. } => Some(RETRY_AFTER),
+            _ => None,
         }
     }
 

@@ -137,6 +137,28 @@ async fn faults_of_the_authorization_response_have_their_codes() {
 }
 
 #[tokio::test]
+async fn each_refusal_has_its_status_and_its_next_step() {
+    let world = support::acme().await;
+    for (error, status, next) in [
+        ("access_denied", 403, "/acme/login?prompt"),
+        ("unauthorized", 403, "/acme/logout\""),
+        ("login_required", 401, "/acme/login\""),
+        ("invalid_request", 400, "/acme/login\""),
+        ("invalid_scope", 500, "/acme/\""),
+        ("server_error", 503, "/acme/login\""),
+        ("temporarily_unavailable", 503, "/acme/login\""),
+    ] {
+        world.provider().clear();
+        world.provider().order(Fault::AuthorizeError(error.to_owned()));
+        let page = world.browser().visit("/acme/login").await;
+        assert_eq!(page.status.as_u16(), status, "{error}");
+        assert_eq!(page.headers.contains_key("retry-after"), status == 503, "{error}");
+        let first = page.body.split("class=\"button\" href=\"").nth(1).unwrap_or_default();
+        assert!(first.starts_with(next), "{error}: {}", page.body);
+    }
+}
+
+#[tokio::test]
 async fn a_response_without_the_announced_issuer_is_refused() {
     let world = support::acme().await;
     refused(&world, Fault::MissingResponseIss, "response_issuer_missing").await;
