@@ -227,7 +227,7 @@ fn run(cli: Cli) -> Exit {
             clap_complete::generate(shell, &mut Cli::command(), "lychgate", &mut script);
             put(&String::from_utf8_lossy(&script))
         }
-        Some(Command::Check { online }) => check::run(&cli.config.sources(), online),
+        Some(Command::Check { online }) => block_on(check::run(&cli.config.sources(), online)),
         Some(Command::Tenant(TenantCommand::Add(args))) => tenant_add::run(&args, &cli.config.sources()),
         Some(Command::Urls { tenant, json }) => {
             with_settings(cli.config, |loaded| urls::run(&loaded.settings, tenant.as_ref(), json))

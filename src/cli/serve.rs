@@ -29,6 +29,8 @@ pub(super) async fn run(loaded: Loaded) -> Exit {
     for fault in &loaded.skipped.0 {
         tracing::error!(%fault, "a tenant was left out");
     }
+    let left_out: std::collections::BTreeSet<&str> = loaded.skipped.0.iter().map(|fault| &*fault.file).collect();
+    metrics.tenants.with_label_values(&["invalid"]).set(left_out.len() as i64);
     match serve(&settings, metrics, Shutdown::on_signals(), |_| {}).await {
         Ok(()) => Exit::Success,
         Err(error) => {

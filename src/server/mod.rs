@@ -23,7 +23,7 @@ use std::time::Duration;
 
 pub use listener::{BindError, Listener};
 pub use shutdown::{Shutdown, ShutdownHandle};
-pub use tls::TlsError;
+pub use tls::{TlsError, check_pair};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;

@@ -7,7 +7,6 @@ use http::StatusCode;
 
 use crate::flow::callback::CallbackError;
 use crate::flow::sign_in::SignInError;
-use crate::oidc::ResponseError;
 use crate::pages::ErrorText;
 use crate::session::StoreError;
 
@@ -150,7 +149,7 @@ impl From<CallbackError> for Problem {
         };
         let retry_after = match &error {
             CallbackError::Redeem(redeem) => redeem.retry_after(),
-            CallbackError::Response(ResponseError::Provider(provider)) => provider.retry_after(),
+            CallbackError::Response(response) => response.retry_after(),
             CallbackError::Store(_) => Some(STORE_RETRY),
             _ => None,
         };
