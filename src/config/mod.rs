@@ -20,7 +20,7 @@ mod values;
 pub use fault::{Fault, Faults};
 pub use keys::{settings_table, tenant_sample, tenant_table};
 pub use policy::*;
-pub use read::{Loaded, load};
+pub use read::{Loaded, examine, load};
 pub use settings::*;
 pub use sources::Sources;
 pub use tenant::*;

@@ -190,6 +190,26 @@ fn a_file_with_ten_faults_reports_ten() {
 }
 
 #[test]
+fn a_mistake_in_a_variable_or_a_flag_is_said_as_it_is_spelled_there() {
+    let folder = Folder::with(&[]);
+    let mut sources = folder.sources();
+    for (name, value) in [("LISTN", "x"), ("LOG__LEVL", "info"), ("LOG__FORMAT", "xml"), ("LIST_TENANTS", "maybe")] {
+        sources.environment.insert(format!("LYCHGATE_{name}"), value.to_owned());
+    }
+    sources.flags.push(("admin_listen", "nowhere".to_owned()));
+    let said = load(&sources).unwrap_err().to_string();
+    for words in [
+        "environment: LYCHGATE_LISTN: unknown key; did you mean listen?",
+        "environment: LYCHGATE_LOG__LEVL: unknown key; did you mean level?",
+        "environment: LYCHGATE_LOG__FORMAT: is not known; allowed: auto, text, json",
+        "environment: LYCHGATE_LIST_TENANTS: must be true or false",
+        "command line: --admin-listen: is not an address",
+    ] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+}
+
+#[test]
 fn faults_of_all_files_come_at_once() {
     let folder = Folder::with(&[
         ("lychgate.toml", "lisen = 1\n"),
