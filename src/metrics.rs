@@ -113,6 +113,8 @@ series! {
     sign_in_duration_seconds: Histogram {} in PERSON_BUCKETS;
     /// Sign-outs, by kind.
     sign_outs_total: IntCounterVec { tenant, kind };
+    /// Renewals of a session's tokens that the provider was asked for, by result.
+    token_refreshes_total: IntCounterVec { tenant, result };
     /// Tokens checked, by result.
     token_validations_total: IntCounterVec { tenant, kind, result };
     /// Requests sent to providers.

@@ -146,6 +146,17 @@ pub(super) const TENANT: &[Key] = &[
     with("prefix", r#""""#, "Below which path our routes stand, such as \"/.lychgate\"."),
     with("session.idle", r#""1d""#, "Ends a session after this long without a request."),
     with("session.absolute", r#""7d""#, "Ends a session after this long in any case."),
+    with(
+        "tokens.audiences",
+        "[]",
+        "APIs, besides `audience`, that access tokens are got for by the refresh token; needs the scope offline_access.",
+    ),
+    with("tokens.endpoint", "false", "Whether GET /<tenant>/token gives the access token to scripts of our own origin."),
+    with(
+        "tokens.end_session_on_refusal",
+        "false",
+        "Whether a session ends when the provider refuses its refresh token; its tokens end in any case.",
+    ),
     none("endpoints.authorization_endpoint", r#""https://id.acme.example/authorize""#, "Replaces the discovered one."),
     none("endpoints.token_endpoint", r#""https://id.acme.example/token""#, "Replaces the discovered one."),
     none("endpoints.jwks_uri", r#""https://id.acme.example/keys""#, "Replaces the discovered one."),

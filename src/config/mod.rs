@@ -15,6 +15,7 @@ mod sources;
 mod tenant;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod values;
 
 pub use fault::{Fault, Faults};
@@ -24,3 +25,4 @@ pub use read::{Loaded, load};
 pub use settings::*;
 pub use sources::Sources;
 pub use tenant::*;
+pub use tokens::TokenSettings;

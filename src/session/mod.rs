@@ -492,7 +492,7 @@ fn touch_later(store: &Store, session: Arc<Session>, touch: Touch) {
 fn write_touch(db: &Connection, touch: &Touch) -> rusqlite::Result<()> {
     // Two touches may come out of order; the later use stays.
     db.prepare_cached(
-        "UPDATE sessions SET last_seen_at = ?1, ends_at = ?2
+        "UPDATE sessions SET last_seen_at = ?1, ends_at = min(?2, expires_at)
          WHERE tenant = ?3 AND id_hash = ?4 AND last_seen_at <= ?1",
     )?
     .execute(params![touch.last_seen_at.0, touch.ends_at.0, touch.tenant.as_str(), touch.id_hash])

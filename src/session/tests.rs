@@ -1,5 +1,7 @@
 //! Sessions as a whole, over a real file.
 
+mod renewals;
+
 use std::collections::HashSet;
 use std::fs;
 use std::path::PathBuf;
