@@ -151,7 +151,11 @@ pub(super) const TENANT: &[Key] = &[
         "[]",
         "APIs, besides `audience`, that access tokens are got for by the refresh token; needs the scope offline_access.",
     ),
-    with("tokens.endpoint", "false", "Whether GET /<tenant>/token gives the access token to scripts of our own origin."),
+    with(
+        "tokens.endpoint",
+        "false",
+        "Whether GET /<tenant>/token gives the access token to scripts of our own origin.",
+    ),
     with(
         "tokens.end_session_on_refusal",
         "false",

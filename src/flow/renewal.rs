@@ -228,7 +228,7 @@ impl Job {
         if past || (refused && self.end_session_on_refusal) {
             self.sessions.end(session, EndReason::Refused).await?;
         } else if refused {
-            self.sessions.renew(session, &Renewal::Ended).await?;
+            self.sessions.renew(session, &Renewal::Ended).await?.ok_or(RenewalError::SessionEnded)?;
         }
         Ok(())
     }

@@ -138,7 +138,11 @@ impl Renewals {
         if let Some(slot) = slots.get(&session.key()) {
             if let Some(running) = slot.running.as_ref().filter(|running| running.goes_on()) {
                 let waiting = Waiting(running.outcome.clone());
-                return if running.audience.as_deref() == audience { Turn::Ours(waiting) } else { Turn::After(waiting) };
+                return if running.audience.as_deref() == audience {
+                    Turn::Ours(waiting)
+                } else {
+                    Turn::After(waiting)
+                };
             }
             if let Some(pause) = slot.pauses.iter().find(|pause| pause.holds(audience, now)) {
                 return Turn::Paused(pause.error.clone());

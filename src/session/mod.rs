@@ -231,7 +231,13 @@ impl Sessions {
                                          ends_at = min(ends_at, ?3)
                      WHERE tenant = ?4 AND id_hash = ?5",
                 )?
-                .execute(params![row.record, row.refresh_token, row.expires_at.0, owner.as_str(), id_hash])
+                .execute(params![
+                    row.record,
+                    row.refresh_token,
+                    row.expires_at.0,
+                    owner.as_str(),
+                    id_hash
+                ])
             };
             let was_there = self.store.write(update).await? == 1;
             Ok(if was_there { Op::Put(Arc::new(renewed)) } else { Op::Remove })

@@ -8,6 +8,7 @@ use http::StatusCode;
 
 use crate::flow::callback::CallbackError;
 use crate::flow::sign_in::SignInError;
+use crate::gateway::renewals::RenewalError;
 use crate::oidc::ResponseError;
 use crate::pages::ErrorText;
 use crate::session::StoreError;
@@ -88,7 +89,9 @@ fn presentation(code: &str) -> (StatusCode, ErrorText) {
         "access_denied" => (Status::FORBIDDEN, Text::AccessDenied),
         "user_blocked" => (Status::FORBIDDEN, Text::UserBlocked),
         "organization_refused" => (Status::FORBIDDEN, Text::OrganizationRefused),
-        "sign_in_required" | "not_signed_in" => (Status::UNAUTHORIZED, Text::SignInRequired),
+        "sign_in_required" | "not_signed_in" | "token_unavailable" | "refresh_refused" => {
+            (Status::UNAUTHORIZED, Text::SignInRequired)
+        }
         "request_refused" => (Status::BAD_REQUEST, Text::RequestRefused),
         "client_misconfigured" | "client_refused" | "provider_changed" => {
             (Status::INTERNAL_SERVER_ERROR, Text::Misconfigured)
@@ -118,14 +121,16 @@ fn presentation(code: &str) -> (StatusCode, ErrorText) {
         "bad_parameter"
         | "return_to_refused"
         | "issuer_not_ours"
+        | "audience_unknown"
         | "bad_forwarded_header"
         | "form_expected"
         | "body_cut" => (Status::BAD_REQUEST, Text::BadRequest),
+        "cross_site_refused" => (Status::FORBIDDEN, Text::BadRequest),
         "body_too_large" => (Status::PAYLOAD_TOO_LARGE, Text::TooLarge),
         "not_found" => (Status::NOT_FOUND, Text::NotFound),
         "method_not_allowed" => (Status::METHOD_NOT_ALLOWED, Text::MethodNotAllowed),
         "misdirected" => (Status::MISDIRECTED_REQUEST, Text::Misdirected),
-        "store_unavailable" => (Status::SERVICE_UNAVAILABLE, Text::Unavailable),
+        "store_unavailable" | "renewals_limited" => (Status::SERVICE_UNAVAILABLE, Text::Unavailable),
         _ => (Status::INTERNAL_SERVER_ERROR, Text::Internal),
     }
 }
@@ -154,6 +159,12 @@ impl From<CallbackError> for Problem {
             _ => None,
         };
         Self { detail, retry_after, ..Self::new(error.code()) }.because(error)
+    }
+}
+
+impl From<RenewalError> for Problem {
+    fn from(error: RenewalError) -> Self {
+        Self { retry_after: error.retry_after(), ..Self::new(error.code()) }.because(error)
     }
 }
 

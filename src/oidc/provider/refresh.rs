@@ -67,8 +67,7 @@ impl Provider {
         if self.0.settings.id_token_alg != SigningAlg::Hs256 {
             self.0.providers.keys(&self.0.source, &self.0.fetcher).await?;
         }
-        let mut form =
-            form([("grant_type", "refresh_token"), ("refresh_token", held.refresh_token.expose_secret())]);
+        let mut form = form([("grant_type", "refresh_token"), ("refresh_token", held.refresh_token.expose_secret())]);
         if let Some(audience) = audience {
             let name = if self.0.settings.auth0 { "audience" } else { "resource" };
             form.push((name.to_owned(), audience.to_owned()));
@@ -128,15 +127,7 @@ impl Provider {
             }
         }
         let refresh_token = refresh_token.map(SecretString::from);
-        Ok(Refreshed {
-            access_token,
-            access_token_expires_at,
-            scope,
-            refresh_token,
-            id_token,
-            claims,
-            session_expiry,
-        })
+        Ok(Refreshed { access_token, access_token_expires_at, scope, refresh_token, id_token, claims, session_expiry })
     }
 
     /// The claims of an id token with those of userinfo; none if userinfo gives none, so that the old ones stay and the
