@@ -34,7 +34,7 @@ pub async fn access_token(
     let audience = further_audience(tenant, audience)?;
     let now = gateway.clock.now();
     if let Some(token) = session.access_token_for(audience).filter(|token| token.is_usable(now)) {
-        if token.is_due(now) && session.refresh_token.is_some() {
+        if token.is_due(now) && has_refresh_token(tenant, session) {
             drop(begin(gateway, tenant, session, audience, Wish::Due));
         }
         return Ok(token.clone());
@@ -46,7 +46,7 @@ pub async fn access_token(
 /// Has the access token renewed if it ends soon, without waiting for that.
 pub fn renew_ahead(gateway: &Gateway, tenant: &Tenant, session: &Arc<Session>) {
     let due = session.access_token.as_ref().is_some_and(|token| token.is_due(gateway.clock.now()));
-    if due && session.refresh_token.is_some() {
+    if due && has_refresh_token(tenant, session) {
         drop(begin(gateway, tenant, session, None, Wish::Due));
     }
 }
@@ -60,9 +60,9 @@ pub async fn renew_now(gateway: &Gateway, tenant: &Tenant, session: &Arc<Session
 }
 
 /// When [`renew_now`] does something again; `None` if it cannot.
-pub fn renewable_from(session: &Session) -> Option<Timestamp> {
-    session.refresh_token.as_ref()?;
-    Some(session.access_token.as_ref().map_or(session.created_at, |token| token.issued_at.plus(COOLDOWN)))
+pub fn renewable_from(tenant: &Tenant, session: &Session) -> Option<Timestamp> {
+    let after = session.access_token.as_ref().map_or(session.created_at, |token| token.issued_at.plus(COOLDOWN));
+    has_refresh_token(tenant, session).then_some(after)
 }
 
 /// The audience as tokens are kept by: none is that of the sign-in.
@@ -77,6 +77,11 @@ fn further_audience<'a>(tenant: &Tenant, audience: Option<&'a str>) -> Result<Op
     }
 }
 
+/// Whether there is a refresh token, of the provider that the tenant has now: no other provider gets to see it.
+fn has_refresh_token(tenant: &Tenant, session: &Session) -> bool {
+    session.refresh_token.is_some() && session.issuer == tenant.provider.issuer()
+}
+
 async fn renewed(
     gateway: &Gateway,
     tenant: &Tenant,
@@ -84,7 +89,7 @@ async fn renewed(
     audience: Option<&str>,
     wish: Wish,
 ) -> Outcome {
-    if session.refresh_token.is_none() {
+    if !has_refresh_token(tenant, session) {
         return Err(RenewalError::NoToken);
     }
     loop {

@@ -43,6 +43,8 @@ pub async fn sign_out(
 /// Revokes the refresh token, which at Auth0 ends the whole grant. A failure does not keep anybody signed in here.
 async fn revoke(tenant: &Tenant, session: &Session) {
     if let Some(token) = &session.refresh_token
+        // No other provider, which the tenant may have by now, gets to see it.
+        && session.issuer == tenant.provider.issuer()
         && let Err(error) = tenant.provider.revoke(token).await
     {
         tracing::warn!(%error, code = error.code(), "the refresh token could not be revoked");

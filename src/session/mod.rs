@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use moka::future::Cache;
 use moka::notification::RemovalCause;
-use moka::ops::compute::Op;
+use moka::ops::compute::{CompResult, Op};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use self::cookie::{CacheKey, Cookie, cache_key};
@@ -242,9 +242,8 @@ impl Sessions {
             let was_there = self.store.write(update).await? == 1;
             Ok(if was_there { Op::Put(Arc::new(renewed)) } else { Op::Remove })
         });
-        use moka::ops::compute::CompResult::{Inserted, ReplacedWith};
         Ok(match self.store.timed("renew", renew).await? {
-            Inserted(entry) | ReplacedWith(entry) => Some(entry.into_value()),
+            CompResult::Inserted(entry) | CompResult::ReplacedWith(entry) => Some(entry.into_value()),
             _ => None,
         })
     }

@@ -302,13 +302,12 @@ impl Session {
             session.further_access_tokens.clone_from(&self.further_access_tokens);
             session.further_access_tokens.retain(|_, token| token.is_usable(tokens.access_token.issued_at));
             let new = tokens.access_token.clone();
-            match &tokens.audience {
-                Some(audience) => drop(session.further_access_tokens.insert(audience.clone(), new)),
+            if let Some(audience) = &tokens.audience {
+                session.further_access_tokens.insert(audience.clone(), new);
+            } else {
                 // No scope in the answer: the same as before (RFC 6749, section 5.1).
-                None => {
-                    let scope = new.scope.or_else(|| self.scope().map(str::to_owned));
-                    session.access_token = Some(AccessToken { scope, ..new });
-                }
+                let scope = new.scope.or_else(|| self.scope().map(str::to_owned));
+                session.access_token = Some(AccessToken { scope, ..new });
             }
             session.refresh_token = tokens.refresh_token.clone().or_else(|| self.refresh_token.clone());
             session.id_token = tokens.id_token.clone().unwrap_or(session.id_token);

@@ -23,7 +23,15 @@ before(async () => {
   rotating = await scene.provider({
     issueRefreshToken: () => true,
     rotateRefreshToken: true,
-    ttl: { AccessToken: 2, AuthorizationCode: 60, Grant: 3600, IdToken: 300, Interaction: 600, RefreshToken: 3600 },
+    ttl: {
+      AccessToken: 2,
+      AuthorizationCode: 60,
+      Grant: 3600,
+      IdToken: 300,
+      Interaction: 600,
+      RefreshToken: 3600,
+      Session: 3600,
+    },
   });
   ada = provider.addAccount("ada@acme.example", { name: "Ada Lovelace" });
   const { folder, privateKeyFile } = await folderOfTenants();
@@ -204,7 +212,7 @@ async function folderOfTenants() {
     renewed: {
       ...settingsOf(renewed, rotating),
       scopes: ["openid", "profile", "email", "offline_access"],
-      tokens: { endpoint: true },
+      "tokens.endpoint": true,
     },
   });
   const text = privateKey.export({ type: "pkcs8", format: "pem" });

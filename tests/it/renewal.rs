@@ -539,6 +539,20 @@ async fn the_token_route_is_there_only_where_the_tenant_turns_it_on() {
 }
 
 #[tokio::test]
+async fn a_provider_that_the_tenant_has_changed_to_never_sees_a_refresh_token_of_the_other() {
+    let mut world = acme().await;
+    let mut browser = script(&world).await;
+    let other = Tenant::start("globex").await;
+    world.restart_with(|settings| settings.tenants[0].provider.issuer = other.provider.issuer().to_owned()).await;
+    assert_eq!(browser.session("acme").await.unwrap()["refresh_after"], Value::Null);
+    world.pass(LIFE + 1);
+    assert_eq!(browser.get("/acme/token").await.json()["code"], "token_unavailable");
+    assert_eq!(browser.with("sec-fetch-site", "none").get("/acme/logout").await.status, 302);
+    let posted = other.provider.requests().into_iter().filter(|request| request.method == "POST").count();
+    assert_eq!((world.provider().refreshes(), posted), (0, 0));
+}
+
+#[tokio::test]
 async fn without_a_refresh_token_a_token_lasts_as_long_as_it_lasts() {
     let world = acme_with(|tenant| tenant.sign_in.scopes.retain(|scope| scope != "offline_access")).await;
     let mut browser = script(&world).await;

@@ -70,7 +70,7 @@ fn state(scope: &Scope<'_>, session: &Session) -> Value {
         "access_token_issued_at": token.map(|token| text(token.issued_at)),
         "access_token_expires_at": token_end.map(text),
         "access_token_expires_in": token_end.map(|end| left(end, now)),
-        "refresh_after": renewal::renewable_from(session).map(text),
+        "refresh_after": renewal::renewable_from(scope.tenant, session).map(text),
     })
 }
 
