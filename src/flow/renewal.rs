@@ -21,7 +21,6 @@ use crate::tenant::Tenant;
 const COOLDOWN: i64 = 60;
 
 /// An access token of `session` that is good: for the API of the sign-in, or for one of the tenant's further audiences.
-/// Asks the provider only where there is none; one that is good but ends soon is handed out and renewed meanwhile.
 ///
 /// # Errors
 /// There is none, and none can be had.
@@ -31,16 +30,26 @@ pub async fn access_token(
     session: &Arc<Session>,
     audience: Option<&str>,
 ) -> Result<AccessToken, RenewalError> {
+    let session = fresh(gateway, tenant, session, audience).await?;
+    session.access_token_for(further_audience(tenant, audience)?).cloned().ok_or(RenewalError::NoToken)
+}
+
+/// What `session` is once its access token for `audience` is good; claims and id token may be others than before, so
+/// whoever judges by them asks this first. Asks the provider only where there is no good token; one that ends soon is
+/// renewed meanwhile.
+///
+/// # Errors
+/// There is no such token, and none can be had.
+pub async fn fresh(gateway: &Gateway, tenant: &Tenant, session: &Arc<Session>, audience: Option<&str>) -> Outcome {
     let audience = further_audience(tenant, audience)?;
     let now = gateway.clock.now();
-    if let Some(token) = session.access_token_for(audience).filter(|token| token.is_usable(now)) {
-        if token.is_due(now) && has_refresh_token(tenant, session) {
-            drop(begin(gateway, tenant, session, audience, Wish::Due));
-        }
-        return Ok(token.clone());
+    let Some(token) = session.access_token_for(audience).filter(|token| token.is_usable(now)) else {
+        return renewed(gateway, tenant, session, audience, Wish::Due).await;
+    };
+    if token.is_due(now) && has_refresh_token(tenant, session) {
+        drop(begin(gateway, tenant, session, audience, Wish::Due));
     }
-    let session = renewed(gateway, tenant, session, audience, Wish::Due).await?;
-    session.access_token_for(audience).cloned().ok_or(RenewalError::NoToken)
+    Ok(session.clone())
 }
 
 /// Has the access token renewed if it ends soon, without waiting for that.

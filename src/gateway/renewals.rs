@@ -252,3 +252,109 @@ impl fmt::Debug for Waiting {
         f.write_str("Waiting(…)")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use futures_util::future::join_all;
+    use serde_json::Map;
+
+    use super::*;
+    use crate::config::{SessionLimits, StoreKind, StoreSettings};
+    use crate::metrics::Metrics;
+    use crate::secret::{Key, RingKey};
+    use crate::session::{NewSession, Sessions};
+
+    struct House {
+        _dir: tempfile::TempDir,
+        sessions: Arc<Sessions>,
+        renewals: Arc<Renewals>,
+        clock: Clock,
+    }
+
+    impl House {
+        async fn new() -> Self {
+            let (dir, clock) = (tempfile::tempdir().unwrap(), Clock::system());
+            let settings = StoreSettings { store: StoreKind::Embedded, cache_bytes: 1 << 20 };
+            let ring = RingKey::new(Key::generate());
+            let sessions = Sessions::open(dir.path(), ring, &settings, clock.clone(), Metrics::new(2)).await.unwrap();
+            Self { _dir: dir, sessions, renewals: Renewals::new(clock.clone()), clock }
+        }
+
+        async fn sign_in(&self, tenant: &str) -> Arc<Session> {
+            let day = Duration::from_hours(24);
+            let new = NewSession {
+                issuer: "https://issuer.example/".to_owned(),
+                sub: "ada".to_owned(),
+                sid: None,
+                claims: Map::new(),
+                id_token: "id token".into(),
+                access_token: "access token".into(),
+                access_token_expires_at: None,
+                refresh_token: None,
+                scope: None,
+                session_expiry: None,
+                user_agent: None,
+            };
+            let limits = SessionLimits { idle: day, absolute: day };
+            self.sessions.create(&tenant.parse().unwrap(), &limits, new).await.unwrap().1
+        }
+    }
+
+    #[tokio::test]
+    async fn of_one_tenant_only_so_many_are_renewed_at_once_and_others_have_room() {
+        let house = House::new().await;
+        let sessions = join_all((0..=MOST).map(|_| house.sign_in("acme"))).await;
+        for session in &sessions[1..] {
+            assert!(matches!(house.renewals.begin(session, None, pending), Turn::Ours(_)));
+        }
+        let one_more = || house.renewals.begin(&sessions[0], None, pending);
+        assert!(matches!(one_more(), Turn::Paused(RenewalError::TooMany)));
+        let other = house.sign_in("globex").await;
+        assert!(matches!(house.renewals.begin(&other, None, pending), Turn::Ours(_)));
+    }
+
+    #[tokio::test]
+    async fn what_failed_long_ago_makes_room() {
+        let house = House::new().await;
+        let sessions = join_all((0..=MOST).map(|_| house.sign_in("acme"))).await;
+        let fail = || async { Err(RenewalError::Store(StoreError::Full)) };
+        for session in &sessions[1..] {
+            let Turn::Ours(waiting) = house.renewals.begin(session, None, fail) else { panic!("there is room") };
+            assert!(waiting.outcome().await.is_err());
+            assert!(matches!(house.renewals.begin(session, None, fail), Turn::Paused(RenewalError::Store(_))));
+        }
+        let one_more = || house.renewals.begin(&sessions[0], None, pending);
+        assert!(matches!(one_more(), Turn::Paused(RenewalError::TooMany)));
+        house.clock.advance(PAUSE + 1);
+        assert!(matches!(one_more(), Turn::Ours(_)));
+    }
+
+    #[tokio::test]
+    async fn a_renewal_that_ends_without_an_outcome_blocks_nobody() {
+        let house = House::new().await;
+        let session = house.sign_in("acme").await;
+        let Turn::Ours(waiting) = house.renewals.begin(&session, None, || async { panic!("as ordered") }) else {
+            panic!("nothing is under way")
+        };
+        assert!(matches!(waiting.outcome().await, Err(RenewalError::Store(StoreError::Closed))));
+        let again = session.clone();
+        let Turn::Ours(waiting) = house.renewals.begin(&session, None, || async { Ok(again) }) else {
+            panic!("nothing is under way any more")
+        };
+        assert!(waiting.outcome().await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn another_audience_waits_its_turn_and_pauses_on_its_own() {
+        let house = House::new().await;
+        let session = house.sign_in("acme").await;
+        let fail = || async { Err(RenewalError::Store(StoreError::Full)) };
+        let Turn::Ours(waiting) = house.renewals.begin(&session, Some("two"), fail) else { panic!("it is free") };
+        assert!(matches!(house.renewals.begin(&session, None, pending), Turn::After(_)));
+        assert!(waiting.outcome().await.is_err());
+        assert!(matches!(house.renewals.begin(&session, Some("two"), pending), Turn::Paused(_)));
+        assert!(matches!(house.renewals.begin(&session, None, pending), Turn::Ours(_)));
+    }
+}

@@ -70,7 +70,7 @@ async fn until(true_at_last: impl Fn() -> bool) {
 }
 
 fn slow(world: &World) {
-    world.provider().order(Fault::At(Endpoint::Token, Trouble::Slow(Duration::from_millis(200))));
+    world.provider().order(Fault::At(Endpoint::Token, Trouble::Slow(Duration::from_secs(1))));
 }
 
 fn refreshes(world: &World, result: &str) -> u64 {
@@ -243,7 +243,7 @@ async fn a_provider_in_trouble_costs_nobody_a_good_token_and_is_left_alone_for_a
 
 #[tokio::test]
 async fn a_slow_provider_is_waited_for_only_so_long() {
-    let world = acme_with(|tenant| tenant.provider.fetch.timeout = Duration::from_millis(300)).await;
+    let world = acme_with(|tenant| tenant.provider.fetch.timeout = Duration::from_secs(1)).await;
     let mut browser = script(&world).await;
     world.pass(LIFE + 1);
     world.provider().order(Fault::At(Endpoint::Token, Trouble::Slow(Duration::from_secs(30))));
@@ -389,6 +389,19 @@ async fn claims_that_a_refresh_changes_show_at_once() {
         assert_eq!(state["issued_at"], before["issued_at"]);
         assert_eq!(state["expires_at"], before["expires_at"]);
     }
+}
+
+#[tokio::test]
+async fn whoever_needs_a_good_token_gets_the_session_with_the_claims_that_came_with_it() {
+    let world = acme().await;
+    let browser = script(&world).await;
+    let before = session(&world, &browser).await.unwrap();
+    let tenant = world.gateway.tenants.get("acme").unwrap();
+    let fresh = async || renewal::fresh(&world.gateway, tenant, &before, None).await.unwrap();
+    assert!(Arc::ptr_eq(&fresh().await, &before));
+    world.provider().change_claim(ADA, ROLES, json!(["admin"]));
+    world.pass(LIFE + 1);
+    assert_eq!(fresh().await.claims[ROLES], json!(["admin"]));
 }
 
 #[tokio::test]
