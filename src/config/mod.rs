@@ -6,8 +6,10 @@
 mod fault;
 mod keys;
 mod layers;
+mod patterns;
 mod policy;
 mod read;
+mod read_policy;
 mod read_tenant;
 mod reader;
 mod settings;
@@ -20,8 +22,9 @@ mod values;
 
 pub use fault::{Fault, Faults};
 pub use keys::{settings_table, tenant_sample, tenant_table};
+pub use patterns::*;
 pub use policy::*;
-pub use read::{Loaded, load};
+pub use read::{Loaded, examine, load};
 pub use settings::*;
 pub use sources::Sources;
 pub use tenant::*;

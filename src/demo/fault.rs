@@ -79,6 +79,8 @@ pub enum Fault {
     NoAccessToken,
     /// No `refresh_token` with a refresh: the old one stays good.
     NoRefreshToken,
+    /// No `scope`: what was asked for was granted (RFC 6749, section 5.1).
+    NoScope,
     /// `token_type` is `mac`.
     WrongTokenType,
     /// 403 `invalid_grant` without a look at the code or refresh token.
@@ -187,7 +189,9 @@ pub(super) enum Place {
 impl Fault {
     fn place(&self) -> Place {
         match self {
-            Self::NoIdToken | Self::NoAccessToken | Self::NoRefreshToken | Self::WrongTokenType => Place::TokenAnswer,
+            Self::NoIdToken | Self::NoAccessToken | Self::NoRefreshToken | Self::NoScope | Self::WrongTokenType => {
+                Place::TokenAnswer
+            }
             Self::InvalidGrant => Place::Grant,
             Self::InvalidClient => Place::ClientAuth,
             Self::WrongUserinfoSub | Self::UserinfoFails => Place::Userinfo,

@@ -31,7 +31,19 @@ pub async fn access_token(
     audience: Option<&str>,
 ) -> Result<AccessToken, RenewalError> {
     let session = fresh(gateway, tenant, session, audience).await?;
-    session.access_token_for(further_audience(tenant, audience)?).cloned().ok_or(RenewalError::NoToken)
+    token_of(tenant, &session, audience).cloned()
+}
+
+/// The access token that `session` has for `audience`; [`fresh`] sees to it that it is good.
+///
+/// # Errors
+/// It has none.
+pub fn token_of<'s>(
+    tenant: &Tenant,
+    session: &'s Session,
+    audience: Option<&str>,
+) -> Result<&'s AccessToken, RenewalError> {
+    session.access_token_for(further_audience(tenant, audience)?).ok_or(RenewalError::NoToken)
 }
 
 /// What `session` is once its access token for `audience` is good; claims and id token may be others than before, so
@@ -46,7 +58,7 @@ pub async fn fresh(gateway: &Gateway, tenant: &Tenant, session: &Arc<Session>, a
     let Some(token) = session.access_token_for(audience).filter(|token| token.is_usable(now)) else {
         return renewed(gateway, tenant, session, audience, Wish::Due).await;
     };
-    if token.is_due(now) && has_refresh_token(tenant, session) {
+    if token.is_due(now) && session.refresh_token.is_some() {
         drop(begin(gateway, tenant, session, audience, Wish::Due));
     }
     Ok(session.clone())
@@ -55,7 +67,7 @@ pub async fn fresh(gateway: &Gateway, tenant: &Tenant, session: &Arc<Session>, a
 /// Has the access token renewed if it ends soon, without waiting for that.
 pub fn renew_ahead(gateway: &Gateway, tenant: &Tenant, session: &Arc<Session>) {
     let due = session.access_token.as_ref().is_some_and(|token| token.is_due(gateway.clock.now()));
-    if due && has_refresh_token(tenant, session) {
+    if due && session.refresh_token.is_some() {
         drop(begin(gateway, tenant, session, None, Wish::Due));
     }
 }
@@ -69,9 +81,9 @@ pub async fn renew_now(gateway: &Gateway, tenant: &Tenant, session: &Arc<Session
 }
 
 /// When [`renew_now`] does something again; `None` if it cannot.
-pub fn renewable_from(tenant: &Tenant, session: &Session) -> Option<Timestamp> {
-    let after = session.access_token.as_ref().map_or(session.created_at, |token| token.issued_at.plus(COOLDOWN));
-    has_refresh_token(tenant, session).then_some(after)
+pub fn renewable_from(session: &Session) -> Option<Timestamp> {
+    session.refresh_token.as_ref()?;
+    Some(session.access_token.as_ref().map_or(session.created_at, |token| token.issued_at.plus(COOLDOWN)))
 }
 
 /// The audience as tokens are kept by: none is that of the sign-in.
@@ -86,11 +98,6 @@ fn further_audience<'a>(tenant: &Tenant, audience: Option<&'a str>) -> Result<Op
     }
 }
 
-/// Whether there is a refresh token, of the provider that the tenant has now: no other provider gets to see it.
-fn has_refresh_token(tenant: &Tenant, session: &Session) -> bool {
-    session.refresh_token.is_some() && session.issuer == tenant.provider.issuer()
-}
-
 async fn renewed(
     gateway: &Gateway,
     tenant: &Tenant,
@@ -98,7 +105,7 @@ async fn renewed(
     audience: Option<&str>,
     wish: Wish,
 ) -> Outcome {
-    if !has_refresh_token(tenant, session) {
+    if session.refresh_token.is_none() {
         return Err(RenewalError::NoToken);
     }
     loop {

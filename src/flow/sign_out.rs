@@ -24,6 +24,7 @@ pub async fn sign_out(
     let landing = settings.post_logout_redirect.as_ref().map_or_else(|| place.url("/logged-out"), ToString::to_string);
     let request = SignOutRequest {
         id_token_hint: session.map(|session| &session.id_token),
+        sid: session.and_then(|session| session.sid.as_deref()),
         post_logout_redirect_uri: &landing,
         federated: settings.federated,
         state: None,
@@ -43,8 +44,6 @@ pub async fn sign_out(
 /// Revokes the refresh token, which at Auth0 ends the whole grant. A failure does not keep anybody signed in here.
 async fn revoke(tenant: &Tenant, session: &Session) {
     if let Some(token) = &session.refresh_token
-        // No other provider, which the tenant may have by now, gets to see it.
-        && session.issuer == tenant.provider.issuer()
         && let Err(error) = tenant.provider.revoke(token).await
     {
         tracing::warn!(%error, code = error.code(), "the refresh token could not be revoked");

@@ -25,15 +25,13 @@ use serde_json::{Map, Value};
 
 use super::key_set::{KeySet, algorithm};
 use crate::clock::Timestamp;
-use crate::config::SigningAlg;
+use crate::config::{MULTI_FACTOR, SigningAlg};
 use crate::secret::{ExposeSecret, SecretString, base64url, from_base64url, same, sha256, sha512};
 
 /// Bytes of a token.
 const TOKEN_MAX: usize = 64 * 1024;
 /// Characters of `sub` (OpenID Connect Core, section 2).
 const SUB_MAX: usize = 255;
-/// The value of `acr_values` by which Auth0 is asked for a second factor; it answers in `amr`.
-const MULTI_FACTOR: &str = "http://schemas.openid.net/pape/policies/2007/06/multi-factor";
 
 /// What the sign-in asked for, to compare the id token with.
 #[derive(Clone, Copy)]
@@ -188,8 +186,12 @@ impl<'a> UnverifiedIdToken<'a> {
         let text = |name| match header.get(name) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text.clone())),
-            Some(_) => Err(Malformed("alg or kid is no text")),
+            Some(_) => Err(Malformed("alg, kid or typ is no text")),
         };
+        // RFC 8725, section 3.11: a token that says it is of another kind, such as a logout token, is no id token.
+        if text("typ")?.is_some_and(|typ| !typ.eq_ignore_ascii_case("JWT")) {
+            return Err(Malformed("its header has another typ than JWT"));
+        }
         let alg = text("alg")?.ok_or(Malformed("its header has no alg"))?;
         Ok(Self { message, payload, signature, alg, kid: text("kid")? })
     }
@@ -272,20 +274,11 @@ pub(super) fn check(
     keys: &KeySet,
     checks: &Checks<'_>,
 ) -> Result<VerifiedClaims, IdTokenError> {
-    let mut claims = unverified.verify(keys, checks)?;
-    checks.issuer(&claims)?;
-    let sub = subject(&claims)?;
-    checks.audience(&claims)?;
-    checks.times(&claims)?;
-    checks.nonce(&claims)?;
-    checks.acr(&claims)?;
-    checks.auth_time(&claims)?;
-    checks.at_hash(&claims)?;
-    checks.organization(&claims)?;
-    let session_expiry = checks.session_expiry(&claims)?;
-    let sid = claims.text("sid")?.map(str::to_owned);
-    claims.normalise();
-    Ok(VerifiedClaims { claims: claims.0, sub, sid, session_expiry })
+    checked(unverified, keys, checks, |claims| {
+        checks.nonce(claims)?;
+        checks.acr(claims)?;
+        checks.auth_time(claims)
+    })
 }
 
 /// Checks an id token that came with a refresh (OpenID Connect Core, section 12.2): all but what belongs to an
@@ -299,12 +292,22 @@ pub(super) fn check_refreshed(
     checks: &Checks<'_>,
     before: &Map<String, Value>,
 ) -> Result<VerifiedClaims, IdTokenError> {
+    checked(unverified, keys, checks, |claims| checks.continuity(claims, &Claims(before.clone())))
+}
+
+/// All checks, those of `occasion` in their place.
+fn checked(
+    unverified: UnverifiedIdToken<'_>,
+    keys: &KeySet,
+    checks: &Checks<'_>,
+    occasion: impl FnOnce(&Claims) -> Result<(), IdTokenError>,
+) -> Result<VerifiedClaims, IdTokenError> {
     let mut claims = unverified.verify(keys, checks)?;
     checks.issuer(&claims)?;
     let sub = subject(&claims)?;
     checks.audience(&claims)?;
     checks.times(&claims)?;
-    checks.continuity(&claims, &Claims(before.clone()))?;
+    occasion(&claims)?;
     checks.at_hash(&claims)?;
     checks.organization(&claims)?;
     let session_expiry = checks.session_expiry(&claims)?;

@@ -5,6 +5,7 @@
 mod callback;
 mod faults;
 mod isolation;
+mod policy;
 mod renewal;
 mod requests;
 mod sessions;

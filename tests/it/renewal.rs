@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use lychgate::config::TenantSettings;
+use lychgate::config::{Condition, TenantSettings, Test};
 use lychgate::demo::{Endpoint, Fault, Trouble};
 use lychgate::flow::renewal;
 use lychgate::secret::ExposeSecret as _;
@@ -552,17 +552,24 @@ async fn the_token_route_is_there_only_where_the_tenant_turns_it_on() {
 }
 
 #[tokio::test]
-async fn a_provider_that_the_tenant_has_changed_to_never_sees_a_refresh_token_of_the_other() {
-    let mut world = acme().await;
+async fn whom_access_no_longer_admits_after_a_refresh_gets_no_token() {
+    let staff = Condition { claim: vec![ROLES.to_owned()], test: Test::Contains("staff".into()) };
+    let mut tenant = Tenant::start_with("acme", |spec| {
+        spec.access_token_life = LIFE;
+        spec.users[0].claims.insert(ROLES.to_owned(), json!(["staff"]));
+    })
+    .await;
+    tenant.settings.sign_in.scopes.push("offline_access".to_owned());
+    tenant.settings.tokens.endpoint = true;
+    tenant.settings.policy.access.claims = vec![staff];
+    let world = World::start(vec![tenant]).await;
     let mut browser = script(&world).await;
-    let other = Tenant::start("globex").await;
-    world.restart_with(|settings| settings.tenants[0].provider.issuer = other.provider.issuer().to_owned()).await;
-    assert_eq!(browser.session("acme").await.unwrap()["refresh_after"], Value::Null);
+    token(&mut browser).await;
+    world.provider().change_claim(ADA, ROLES, json!(["guest"]));
+    token(&mut browser).await;
     world.pass(LIFE + 1);
-    assert_eq!(browser.get("/acme/token").await.json()["code"], "token_unavailable");
-    assert_eq!(browser.with("sec-fetch-site", "none").get("/acme/logout").await.status, 302);
-    let posted = other.provider.requests().into_iter().filter(|request| request.method == "POST").count();
-    assert_eq!((world.provider().refreshes(), posted), (0, 0));
+    let page = browser.get("/acme/token").await;
+    assert_eq!((page.status.as_u16(), &page.json()["code"]), (403, &json!("access_refused")));
 }
 
 #[tokio::test]

@@ -55,8 +55,9 @@ async fn uses_of_a_session_from_before_its_renewal_count() {
     let (cookie, old) = house.sign_in().await;
     house.sessions.renew(&old, &renewal(&house)).await.unwrap();
     house.clock.advance(HOUR);
-    old.see(&limits(), house.clock.now());
-    assert_eq!(house.sessions.current(&old).await.unwrap().unwrap().last_seen_at(), house.clock.now());
+    let now = house.clock.now();
+    old.see(&limits(), now);
+    assert_eq!(house.sessions.current(&old).await.unwrap().unwrap().last_seen_at(), now);
     assert_eq!(house.find(&cookie).await.unwrap().last_seen_at(), old.last_seen_at());
 }
 

@@ -7,6 +7,7 @@ use super::{Answer, Scope};
 use crate::clock::Timestamp;
 use crate::config::SessionLimits;
 use crate::flow::renewal;
+use crate::policy;
 use crate::secret::ExposeSecret as _;
 use crate::session::Session;
 use crate::web::{Problem, answers};
@@ -30,7 +31,10 @@ pub(super) async fn token(scope: Scope<'_>) -> Answer {
     refuse_strangers(&scope)?;
     let session = scope.session().await?.ok_or(Problem::new("not_signed_in"))?;
     let audience = scope.request.query_value("audience");
-    let token = renewal::access_token(scope.gateway, scope.tenant, &session, audience.as_deref()).await?;
+    let session = renewal::fresh(scope.gateway, scope.tenant, &session, audience.as_deref()).await?;
+    let access = &scope.tenant.settings.policy.access;
+    policy::admits(access, &session.claims).map_err(|why| Problem::new("access_refused").because(why))?;
+    let token = renewal::token_of(scope.tenant, &session, audience.as_deref())?;
     let now = scope.gateway.clock.now();
     let document = json!({
         "access_token": token.value.expose_secret(),
@@ -70,7 +74,7 @@ fn state(scope: &Scope<'_>, session: &Session) -> Value {
         "access_token_issued_at": token.map(|token| text(token.issued_at)),
         "access_token_expires_at": token_end.map(text),
         "access_token_expires_in": token_end.map(|end| left(end, now)),
-        "refresh_after": renewal::renewable_from(scope.tenant, session).map(text),
+        "refresh_after": renewal::renewable_from(session).map(text),
     })
 }
 
