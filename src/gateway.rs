@@ -1,12 +1,15 @@
 //! The one state struct of the process, the same in tests: tenants, sessions, pages, metrics, clock; and which tenant
 //! a request is for.
 
+pub mod renewals;
+
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use url::Url;
 
+use self::renewals::Renewals;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::metrics::Metrics;
@@ -27,6 +30,8 @@ pub struct Gateway {
     pub providers: Arc<Providers>,
     /// Who is signed in.
     pub sessions: Arc<Sessions>,
+    /// Whose tokens are being renewed.
+    pub renewals: Arc<Renewals>,
     /// Templates.
     pub pages: Pages,
     /// Counters.
@@ -96,6 +101,7 @@ impl Gateway {
             tenants,
             providers,
             sessions,
+            renewals: Renewals::new(clock.clone()),
             pages,
             metrics,
             clock,

@@ -126,6 +126,7 @@ fn readme_explains_every_error_code() {
     for source in [
         "src/flow/callback.rs",
         "src/flow/sign_in.rs",
+        "src/gateway/renewals.rs",
         "src/oidc/error.rs",
         "src/oidc/id_token.rs",
         "src/oidc/response.rs",

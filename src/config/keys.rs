@@ -169,6 +169,21 @@ pub(super) const TENANT: &[Key] = &[
     ),
     with("session.idle", r#""1d""#, "Ends a session after this long without a request."),
     with("session.absolute", r#""7d""#, "Ends a session after this long in any case."),
+    with(
+        "tokens.audiences",
+        "[]",
+        "APIs, besides `audience`, that access tokens are got for by the refresh token; needs the scope offline_access.",
+    ),
+    with(
+        "tokens.endpoint",
+        "false",
+        "Whether GET /<tenant>/token gives the access token to scripts of our own origin.",
+    ),
+    with(
+        "tokens.end_session_on_refusal",
+        "false",
+        "Whether a session ends when the provider refuses its refresh token; its tokens end in any case.",
+    ),
     none("access.emails", r#"["ada@acme.example"]"#, "Who may sign in, by verified e-mail address."),
     none(
         "access.email_domains",

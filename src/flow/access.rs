@@ -86,7 +86,7 @@ pub fn admit<'t>(gateway: &Gateway, tenant: &'t Tenant, knock: Knock<'_>) -> Res
     let question = Question { method: knock.method, host: knock.host, path: knock.path, address: knock.address };
     let subject = knock.session.as_ref().map(|session| Subject {
         claims: &session.claims,
-        scope: session.scope.as_deref(),
+        scope: session.scope(),
         now: gateway.clock.now(),
     });
     let decision = policy::decide(&tenant.settings.policy, &question, subject.as_ref());

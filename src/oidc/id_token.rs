@@ -60,7 +60,7 @@ impl fmt::Debug for Expected<'_> {
 }
 
 /// Which check an id token failed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the messages say it")]
 pub enum IdTokenError {
     #[error("there is no id token")]
@@ -109,6 +109,8 @@ pub enum IdTokenError {
     Acr,
     #[error("the id token is for no organization that was asked for")]
     OrganizationRefused,
+    #[error("the refreshed id token does not go on from the one before: another {0}")]
+    Changed(&'static str),
     #[error("the id token allows a session until {ended} only, and here it is {now}")]
     SessionExpiryPast { ended: Timestamp, now: Timestamp },
 }
@@ -140,6 +142,7 @@ impl IdTokenError {
             Self::AuthTime => "id_token_auth_time",
             Self::Acr => "id_token_acr",
             Self::OrganizationRefused => "organization_refused",
+            Self::Changed(_) => "id_token_changed",
             Self::SessionExpiryPast { .. } => "session_expiry_past",
         }
     }
@@ -196,6 +199,13 @@ impl<'a> UnverifiedIdToken<'a> {
     /// The id of the key it says it is signed with.
     pub(super) fn kid(&self) -> Option<&str> {
         self.kid.as_deref()
+    }
+
+    /// The claims of an id token that was verified when it came.
+    pub(super) fn claims_again(&self) -> Option<Map<String, Value>> {
+        let mut claims = Claims(serde_json::from_slice(&self.payload).ok()?);
+        claims.normalise();
+        Some(claims.0)
     }
 
     /// 7. `alg` is the one agreed upon. What the header says is compared, never obeyed.
@@ -264,14 +274,40 @@ pub(super) fn check(
     keys: &KeySet,
     checks: &Checks<'_>,
 ) -> Result<VerifiedClaims, IdTokenError> {
+    checked(unverified, keys, checks, |claims| {
+        checks.nonce(claims)?;
+        checks.acr(claims)?;
+        checks.auth_time(claims)
+    })
+}
+
+/// Checks an id token that came with a refresh (OpenID Connect Core, section 12.2): all but what belongs to an
+/// authorization request, and that it goes on from `before`, the claims so far.
+///
+/// # Errors
+/// The first check that failed.
+pub(super) fn check_refreshed(
+    unverified: UnverifiedIdToken<'_>,
+    keys: &KeySet,
+    checks: &Checks<'_>,
+    before: &Map<String, Value>,
+) -> Result<VerifiedClaims, IdTokenError> {
+    checked(unverified, keys, checks, |claims| checks.continuity(claims, &Claims(before.clone())))
+}
+
+/// All checks, those of `occasion` in their place.
+fn checked(
+    unverified: UnverifiedIdToken<'_>,
+    keys: &KeySet,
+    checks: &Checks<'_>,
+    occasion: impl FnOnce(&Claims) -> Result<(), IdTokenError>,
+) -> Result<VerifiedClaims, IdTokenError> {
     let mut claims = unverified.verify(keys, checks)?;
     checks.issuer(&claims)?;
     let sub = subject(&claims)?;
     checks.audience(&claims)?;
     checks.times(&claims)?;
-    checks.nonce(&claims)?;
-    checks.acr(&claims)?;
-    checks.auth_time(&claims)?;
+    occasion(&claims)?;
     checks.at_hash(&claims)?;
     checks.organization(&claims)?;
     let session_expiry = checks.session_expiry(&claims)?;
@@ -281,6 +317,31 @@ pub(super) fn check(
 }
 
 impl Checks<'_> {
+    /// `iss` and `sub` are the same, `aud` holds at least the same, `iat` is not before; `azp`, `auth_time` and `nonce`
+    /// are the same if they are there (section 12.2).
+    fn continuity(&self, claims: &Claims, before: &Claims) -> Result<(), IdTokenError> {
+        for claim in ["iss", "sub"] {
+            if claims.text(claim)? != before.text(claim)? {
+                return Err(IdTokenError::Changed(claim));
+            }
+        }
+        for claim in ["azp", "auth_time", "nonce"] {
+            if let (Some(now), Some(then)) = (claims.get(claim), before.get(claim))
+                && now != then
+            {
+                return Err(IdTokenError::Changed(claim));
+            }
+        }
+        let audiences = claims.texts("aud")?.unwrap_or_default();
+        if !before.texts("aud")?.unwrap_or_default().iter().all(|audience| audiences.contains(audience)) {
+            return Err(IdTokenError::Changed("aud"));
+        }
+        match (claims.date("iat")?, before.date("iat")?) {
+            (Some(now), Some(then)) if now.plus(self.leeway) < then => Err(IdTokenError::Changed("iat")),
+            _ => Ok(()),
+        }
+    }
+
     /// 2. `iss` is exactly the issuer that was discovered.
     fn issuer(&self, claims: &Claims) -> Result<(), IdTokenError> {
         match claims.text("iss")? {

@@ -21,8 +21,8 @@ mod source;
 mod tests;
 
 pub use client_auth::ClientKeyError;
-pub use error::{ProviderError, ProviderSetupError, RedeemError};
+pub use error::{ProviderError, ProviderSetupError, RedeemError, RefreshError};
 pub use id_token::{Expected, IdTokenError};
-pub use provider::{AuthorizationRequest, Provider, Redeemed, SignOutRequest};
+pub use provider::{AuthorizationRequest, Held, Provider, Redeemed, Refreshed, SignOutRequest};
 pub use providers::Providers;
 pub use response::{AuthorizationResponse, Outcome, Refusal, ResponseError};

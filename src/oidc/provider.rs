@@ -1,4 +1,6 @@
-//! One tenant's provider: the requests of a sign-in and a sign-out.
+//! One tenant's provider: the requests of a sign-in and a sign-out. Those of a renewal are in `refresh`.
+
+mod refresh;
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -12,6 +14,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use url::Url;
 
+pub use self::refresh::{Held, Refreshed};
 use super::client_auth::ClientAuthenticator;
 use super::fetch::{Answer, Endpoint, Fetcher};
 use super::id_token::{Checks, UnverifiedIdToken, VerifiedClaims, check};
@@ -246,7 +249,7 @@ impl Provider {
         }
         let id_token: SecretString = id_token.unwrap_or_default().into();
         let checked = self.check_id_token(&id_token, &access_token, expected).await;
-        self.count_validation(&checked);
+        self.count_validation("id_token", checked.as_ref().map_or_else(RedeemError::code, |_| "ok"));
         let VerifiedClaims { mut claims, sub, sid, session_expiry } = checked?;
         if self.0.settings.userinfo {
             self.add_userinfo(&metadata, &access_token, &sub, &mut claims).await?;
@@ -289,14 +292,18 @@ impl Provider {
         access_token: &SecretString,
         expected: &Expected<'_>,
     ) -> Result<VerifiedClaims, RedeemError> {
-        let settings = &self.0.settings;
         let unverified = UnverifiedIdToken::parse(id_token.expose_secret())?;
         let keys = self.keys_for(&unverified).await?;
+        Ok(check(unverified, &keys, &self.checks(access_token, expected))?)
+    }
+
+    fn checks<'a>(&'a self, access_token: &'a SecretString, expected: &'a Expected<'a>) -> Checks<'a> {
+        let settings = &self.0.settings;
         let client_secret = match &settings.client_auth {
             ClientAuth::SecretPost(secret) | ClientAuth::SecretBasic(secret) => Some(secret),
             ClientAuth::PrivateKeyJwt { .. } | ClientAuth::None => None,
         };
-        let checks = Checks {
+        Checks {
             issuer: &settings.issuer,
             client_id: &settings.client_id,
             alg: settings.id_token_alg,
@@ -306,8 +313,7 @@ impl Provider {
             now: self.now(),
             expected,
             access_token: Some(access_token),
-        };
-        Ok(check(unverified, &keys, &checks)?)
+        }
     }
 
     /// The key set, fetched once more if it does not know the token's key; none for a signature with the client secret.
@@ -323,10 +329,9 @@ impl Provider {
         providers.keys_anew(source, fetcher).await
     }
 
-    fn count_validation<T>(&self, checked: &Result<T, RedeemError>) {
-        let result = checked.as_ref().map_or_else(RedeemError::code, |_| "ok");
+    fn count_validation(&self, kind: &str, result: &str) {
         let metrics = &self.0.fetcher.metrics;
-        let labels = [metrics.tenant(&self.0.fetcher.tenant), "id_token", result];
+        let labels = [metrics.tenant(&self.0.fetcher.tenant), kind, result];
         metrics.token_validations_total.with_label_values(&labels).inc();
     }
 

@@ -15,7 +15,7 @@ use super::original::{Asked, Flavour, Original, OriginalError};
 use super::request::Request;
 use super::{Problem, answers, handlers, identity_headers, pages};
 use crate::flow::access::{self, Knock, Permit};
-use crate::flow::sign_in;
+use crate::flow::{renewal, sign_in};
 use crate::gateway::Gateway;
 use crate::net::{Scheme, VisitorError};
 use crate::policy::{By, Verdict};
@@ -160,7 +160,7 @@ fn read(request: &Request, flavour: Flavour) -> Result<Original<'_>, OriginalErr
 pub(super) async fn answer(gateway: &Gateway, request: &Request, question: &Question) -> Response {
     let tenant = question.tenant.as_deref();
     let (outcome, response) = match judge(gateway, request, question).await {
-        Ok((tenant, permit)) => ("allowed", allowed(tenant, &permit)),
+        Ok((tenant, permit)) => ("allowed", allowed(gateway, tenant, &permit)),
         Err(denial) => {
             pages::log(&denial.problem);
             (denial.outcome, denied(gateway, request, question, &denial))
@@ -286,11 +286,14 @@ fn sign_in_url(
     Ok(format!("{}?{}", place.url("/login"), query.finish()))
 }
 
-/// Exactly 200, with every identity header of the tenant and nothing else.
-fn allowed(tenant: &Tenant, permit: &Permit) -> Response {
+/// Exactly 200, with every identity header of the tenant and nothing else. Tokens that end soon are renewed meanwhile.
+fn allowed(gateway: &Gateway, tenant: &Tenant, permit: &Permit) -> Response {
+    if let Some(session) = permit.session() {
+        renewal::renew_ahead(gateway, tenant, session);
+    }
     let mut response = answers::empty(StatusCode::OK);
     let headers = response.headers_mut();
-    for (name, value) in identity_headers::of(tenant, permit) {
+    for (name, value) in identity_headers::of(tenant, permit, gateway.clock.now()) {
         headers.insert(name, value);
     }
     response

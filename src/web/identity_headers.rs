@@ -10,9 +10,11 @@ use http::{HeaderName, HeaderValue};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde_json::Value;
 
+use crate::clock::Timestamp;
 use crate::config::{IdentitySettings, IdentityValue};
 use crate::flow::access::{Identity, Permit};
 use crate::secret::{ExposeSecret as _, SecretString};
+use crate::session::Session;
 use crate::tenant::Tenant;
 
 /// What is encoded in any value; bytes beyond ASCII always are.
@@ -28,10 +30,11 @@ pub(super) fn names(identity: &IdentitySettings) -> impl Iterator<Item = &Header
     identity.headers.iter().map(|(name, _)| name)
 }
 
-/// Every identity header of the tenant, empty where there is no value.
+/// Every identity header of the tenant, empty where there is no value; an access token that has ended is none.
 pub(super) fn of<'a>(
     tenant: &'a Tenant,
     permit: &'a Permit,
+    now: Timestamp,
 ) -> impl Iterator<Item = (&'a HeaderName, HeaderValue)> + 'a {
     let (identity, session) = (permit.identity(), permit.session());
     tenant.settings.identity.headers.iter().map(move |(name, wanted)| {
@@ -40,8 +43,8 @@ pub(super) fn of<'a>(
             (IdentityValue::Subject, Some(who), _) => text(who.sub),
             (IdentityValue::Email, Some(who), _) => email(who).map_or(NOTHING, text),
             (IdentityValue::Claim(claim), Some(who), _) => who.claims.get(claim).map_or(NOTHING, value),
-            (IdentityValue::AccessToken, _, Some(session)) => token("", &session.access_token),
-            (IdentityValue::BearerAccessToken, _, Some(session)) => token("Bearer ", &session.access_token),
+            (IdentityValue::AccessToken, _, Some(session)) => access_token("", session, now),
+            (IdentityValue::BearerAccessToken, _, Some(session)) => access_token("Bearer ", session, now),
             (IdentityValue::BearerIdToken, _, Some(session)) => token("Bearer ", &session.id_token),
             _ => NOTHING,
         };
@@ -57,6 +60,11 @@ fn email(who: Identity<'_>) -> Option<&str> {
         _ => false,
     };
     who.claims.get("email").and_then(Value::as_str).filter(|_| !unverified)
+}
+
+fn access_token(scheme: &str, session: &Session, now: Timestamp) -> HeaderValue {
+    let usable = session.access_token.as_ref().filter(|token| token.is_usable(now));
+    usable.map_or(NOTHING, |usable| token(scheme, &usable.value))
 }
 
 fn token(scheme: &str, token: &SecretString) -> HeaderValue {

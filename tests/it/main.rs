@@ -7,6 +7,7 @@ mod faults;
 mod forward_auth;
 mod isolation;
 mod policy;
+mod renewal;
 mod requests;
 mod sessions;
 mod sign_out;
