@@ -11,11 +11,11 @@ use crate::clock::Clock;
 use crate::config::Settings;
 use crate::metrics::Metrics;
 use crate::net::{Networks, Visitor};
-use crate::oidc::{ProviderSetupError, Providers};
+use crate::oidc::Providers;
 use crate::pages::{Pages, PagesError};
 use crate::secret::{RingKey, RingKeyError};
 use crate::session::{OpenError, Sessions};
-use crate::tenant::{Place, Tenant};
+use crate::tenant::{Place, Tenant, TenantError};
 use crate::tenant_id::TenantId;
 
 /// Everything a request may need.
@@ -67,14 +67,14 @@ pub enum GatewayError {
     /// A template is wrong.
     #[error("templates: {0}")]
     Pages(#[from] PagesError),
-    /// A tenant's provider cannot be set up.
+    /// A tenant cannot be set up.
     #[error("tenant {tenant}")]
-    Provider {
+    Tenant {
         /// Whose.
         tenant: TenantId,
         /// What is wrong.
         #[source]
-        cause: ProviderSetupError,
+        cause: TenantError,
     },
 }
 
@@ -185,7 +185,7 @@ impl Tenants {
         };
         for settings in &settings.tenants {
             let tenant = Tenant::new(settings.clone(), providers, ring);
-            let tenant = tenant.map_err(|cause| GatewayError::Provider { tenant: settings.id.clone(), cause })?;
+            let tenant = tenant.map_err(|cause| GatewayError::Tenant { tenant: settings.id.clone(), cause })?;
             let tenant = Arc::new(tenant);
             for host in &tenant.settings.hosts {
                 tenants.by_host.insert(host.clone(), tenant.clone());

@@ -9,12 +9,14 @@ mod layers;
 mod policy;
 mod read;
 mod read_tenant;
+mod read_upstream;
 mod reader;
 mod settings;
 mod sources;
 mod tenant;
 #[cfg(test)]
 mod tests;
+mod upstream;
 mod values;
 
 pub use fault::{Fault, Faults};
@@ -24,3 +26,4 @@ pub use read::{Loaded, load};
 pub use settings::*;
 pub use sources::Sources;
 pub use tenant::*;
+pub use upstream::*;

@@ -11,7 +11,7 @@ use super::read::LONGEST;
 use super::reader::Reader;
 use super::{
     AuthorizeParams, ClientAuth, Fault, FetchSettings, Look, PolicySettings, ProviderSettings, ResponseMode,
-    SessionLimits, SignInSettings, SignOutSettings, SigningAlg, Sources, TenantSettings, values,
+    SessionLimits, SignInSettings, SignOutSettings, SigningAlg, Sources, TenantSettings, read_upstream, values,
 };
 use crate::secret::SecretString;
 use crate::tenant_id::TenantId;
@@ -81,10 +81,12 @@ pub(super) fn tenant(reader: &mut Reader<'_>, id: TenantId, public_url: Option<&
         let help = "set an https public_url, or use query";
         reader.fault("response_mode", "form_post needs https, since its cookie does", Some(help));
     }
+    let prefix = prefix.unwrap_or_default();
+    let upstreams = read_upstream::read(reader, &hosts, &prefix);
     let tenant = TenantSettings {
         id,
         hosts,
-        prefix: prefix.unwrap_or_default(),
+        prefix,
         sign_in,
         session: session(reader),
         sign_out: SignOutSettings {
@@ -93,6 +95,8 @@ pub(super) fn tenant(reader: &mut Reader<'_>, id: TenantId, public_url: Option<&
             post_logout_redirect: reader.parsed("post_logout_redirect", values::safe_url),
         },
         policy: PolicySettings::default(),
+        upstreams,
+        csrf: reader.flag("csrf").unwrap_or(true),
         look: look(reader),
         remember_users: reader.flag("remember_users").unwrap_or_default(),
         provider: provider?,

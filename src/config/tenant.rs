@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::PolicySettings;
+use super::{PolicySettings, UpstreamSettings};
 use crate::secret::SecretString;
 use crate::tenant_id::TenantId;
 
@@ -28,6 +28,10 @@ pub struct TenantSettings {
     pub sign_out: SignOutSettings,
     /// Who may pass.
     pub policy: PolicySettings,
+    /// The applications behind it, the most specific first.
+    pub upstreams: Vec<UpstreamSettings>,
+    /// Whether a request that changes something must come from our own pages.
+    pub csrf: bool,
     /// How pages look.
     pub look: Look,
     /// Whether users seen are remembered.
