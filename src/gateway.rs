@@ -162,8 +162,8 @@ pub enum Destination<'a> {
         tenant: Arc<Tenant>,
         /// Where it was found.
         place: Place,
-        /// The path below [`Place::base`].
-        route: &'a str,
+        /// The path below [`Place::base`]; none outside it, where only the tenant's applications are.
+        route: Option<&'a str>,
     },
     /// To the assets of a tenant's own host, or of the shared origin: the file's name.
     Asset(&'a str),
@@ -261,8 +261,8 @@ fn found<'a>(tenant: &Arc<Tenant>, place: Place, path: &'a str) -> Destination<'
         return Destination::Asset(file);
     }
     match below(&place.base) {
-        Some(route) => Destination::Tenant { tenant: tenant.clone(), place, route },
-        None => Destination::Nowhere,
+        None if tenant.upstreams.is_empty() => Destination::Nowhere,
+        route => Destination::Tenant { tenant: tenant.clone(), place, route },
     }
 }
 
