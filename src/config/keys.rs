@@ -169,7 +169,11 @@ pub(super) const TENANT: &[Key] = &[
 /// The keys of one of `[[upstreams]]`.
 const UPSTREAM: &[Key] = &[
     none("path", r#""/app""#, "The path it stands below; all of `host` if unset."),
-    none("host", r#""app.acme.example""#, "One of `hosts`, the only one it answers on; every place of the tenant if unset."),
+    none(
+        "host",
+        r#""app.acme.example""#,
+        "One of `hosts`, the only one it answers on; every place of the tenant if unset.",
+    ),
     none("url", r#""http://127.0.0.1:8080""#, "Where it runs: http, https, or \"unix:/run/app.sock\"."),
     none("urls", r#"["http://10.0.0.1:8080", "http://10.0.0.2:8080"]"#, "Several of these, which share the load."),
     with("strip_prefix", "false", "Whether it sees paths without what stands before its own."),
@@ -180,7 +184,11 @@ const UPSTREAM: &[Key] = &[
     with("preserve_host", "false", "Whether it sees the host that the browser asked for, not its own."),
     none("ca_file", r#""app-ca.pem""#, "Certificates, PEM, trusted for it instead of the system's."),
     with("pass", r#""none""#, "The token it gets as Authorization: Bearer: access_token, id_token, or none."),
-    none("audience", r#""https://api.acme.example""#, "The API that the access token is for; the tenant's `audience` if unset."),
+    none(
+        "audience",
+        r#""https://api.acme.example""#,
+        "The API that the access token is for; the tenant's `audience` if unset.",
+    ),
 ];
 
 /// The keys that the least tenant file holds; the sample shows them without `#`.

@@ -131,3 +131,90 @@ fn address(text: &str) -> Result<UpstreamAddress, String> {
     }
     Ok(UpstreamAddress::Url(url))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Fault, Sources, TenantSettings, load};
+
+    const ACME: &str = "domain = \"acme.eu.auth0.com\"\nclient_id = \"abc\"\nclient_secret = \"x\"\n";
+
+    /// What comes of a tenant file with these lines.
+    fn read_file(lines: &str) -> Result<TenantSettings, Vec<Fault>> {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("tenants")).unwrap();
+        std::fs::write(folder.path().join("tenants/acme.toml"), format!("{ACME}{lines}")).unwrap();
+        let sources = Sources { directory: folder.path().to_owned(), ..Sources::default() };
+        load(&sources).map(|mut loaded| loaded.settings.tenants.remove(0)).map_err(|faults| faults.0)
+    }
+
+    #[track_caller]
+    fn refused(lines: &str, key: &str, words: &str) {
+        let faults = read_file(lines).expect_err(lines);
+        assert_eq!(faults.iter().map(|fault| fault.key.as_str()).collect::<Vec<_>>(), [key], "{lines}: {faults:?}");
+        assert!(faults[0].to_string().contains(words), "{lines}: {}", faults[0]);
+    }
+
+    #[test]
+    fn an_upstream_needs_a_place_and_an_address_and_has_defaults() {
+        let tenant = read_file("[[upstreams]]\npath = \"/app/\"\nurl = \"http://10.0.0.1:8080\"\n").unwrap();
+        let [upstream] = &tenant.upstreams[..] else { panic!("{:?}", tenant.upstreams) };
+        assert_eq!((upstream.path.as_str(), &upstream.rewrite), ("/app", &None));
+        assert_eq!(upstream.members, [UpstreamAddress::Url("http://10.0.0.1:8080".parse().unwrap())]);
+        assert_eq!((upstream.connect_timeout, upstream.timeout), (Duration::from_secs(5), Duration::from_secs(60)));
+        assert!(tenant.csrf && upstream.max_body.is_none() && upstream.pass == Pass::None);
+        refused("[[upstreams]]\nurl = \"http://a\"\n", "upstreams[0].path", "is missing");
+        refused("[[upstreams]]\npath = \"/app\"\n", "upstreams[0].url", "is missing");
+    }
+
+    #[test]
+    fn the_most_specific_upstream_comes_first() {
+        let lines = "hosts = [\"app.acme.example\"]\nprefix = \"/.lychgate\"\n\
+            [[upstreams]]\npath = \"/\"\nurl = \"http://a\"\n\
+            [[upstreams]]\nhost = \"app.acme.example\"\nurl = \"unix:/run/app.sock\"\n\
+            [[upstreams]]\npath = \"/api\"\nurls = [\"http://b:1\", \"http://b:2\"]\nstrip_prefix = true\n";
+        let upstreams = read_file(lines).unwrap().upstreams;
+        let order: Vec<_> = upstreams.iter().map(|one| (one.path.as_str(), one.host.is_some())).collect();
+        assert_eq!(order, [("/api", false), ("", true), ("", false)]);
+        assert_eq!(upstreams[0].rewrite.as_deref(), Some(""));
+        assert_eq!(upstreams[1].members, [UpstreamAddress::Unix("/run/app.sock".into())]);
+    }
+
+    #[test]
+    fn an_upstream_that_our_routes_shadow_is_refused() {
+        for path in ["/", "/login", "/login/x", "/auth/traefik", "/session/refresh", "/assets", "/%6Cogin", "/token"] {
+            refused(
+                &format!("[[upstreams]]\npath = \"{path}\"\nurl = \"http://a\"\n"),
+                "upstreams[0].path",
+                "our own routes",
+            );
+        }
+        for path in ["/.lychgate", "/.lychgate/x"] {
+            let lines = format!("prefix = \"/.lychgate\"\n[[upstreams]]\npath = \"{path}\"\nurl = \"http://a\"\n");
+            refused(&lines, "upstreams[0].path", "our own routes");
+        }
+        let lines = "hosts = [\"app.acme.example\"]\n[[upstreams]]\nhost = \"app.acme.example\"\nurl = \"http://a\"\n";
+        refused(lines, "upstreams[0].host", "our own routes");
+        for path in ["/logins", "/app/login", "/.lychgate-x"] {
+            let lines = format!("[[upstreams]]\npath = \"{path}\"\nurl = \"http://a\"\n");
+            assert!(read_file(&lines).is_ok(), "{path}");
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_of_an_upstream_is_told() {
+        let with = |lines: &str| format!("[[upstreams]]\npath = \"/app\"\nurl = \"http://a\"\n{lines}\n");
+        refused(&with("[[upstreams]]\npath = \"/app/\"\nurl = \"http://b\""), "upstreams", "earlier one");
+        refused(&with("host = \"other.example\""), "upstreams[0].host", "not among the tenant's hosts");
+        refused(&with("urls = [\"http://b\"]"), "upstreams[0].url", "both given");
+        refused(&with("strip_prefix = true\nrewrite = \"/x\""), "upstreams[0].rewrite", "both given");
+        refused(&with("rewrite = \"/a/../b\""), "upstreams[0].rewrite", "dot segment");
+        refused(&with("pass = \"token\""), "upstreams[0].pass", "access_token");
+        refused(&with("audience = \"https://api\""), "upstreams[0].audience", "pass is not access_token");
+        refused(&with("timeout = \"0s\""), "upstreams[0].timeout", "must be from");
+        for url in ["ftp://a", "http://a/path", "http://u:p@a", "unix:app.sock", "unix:", "a:80"] {
+            let lines = format!("[[upstreams]]\npath = \"/app\"\nurl = \"{url}\"\n");
+            assert_eq!(read_file(&lines).expect_err(url)[0].key, "upstreams[0].url", "{url}");
+        }
+    }
+}

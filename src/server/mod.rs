@@ -27,11 +27,11 @@ pub use limits::Limits;
 pub use listener::{BindError, Listener};
 pub use shutdown::{Shutdown, ShutdownHandle};
 pub use tls::TlsError;
-pub use tunnel::Tunnel;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
+pub use tunnel::Tunnel;
 
 use crate::config::ServerSettings;
 use crate::metrics::Metrics;

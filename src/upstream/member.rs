@@ -87,8 +87,10 @@ impl Member {
         let timeout = settings.connect_timeout;
         let (place, shown, client, single) = match address {
             UpstreamAddress::Url(url) => {
-                let place: Uri =
-                    url.as_str().parse().map_err(|error: http::uri::InvalidUri| UpstreamSetupError::Address(error.into()))?;
+                let place: Uri = url
+                    .as_str()
+                    .parse()
+                    .map_err(|error: http::uri::InvalidUri| UpstreamSetupError::Address(error.into()))?;
                 let trust = match &settings.ca {
                     _ if url.scheme() == "http" => Trust::Nothing,
                     Some(pem) => Trust::Only(pem),
@@ -154,12 +156,7 @@ impl Member {
         }
         let upgrade = hyper::upgrade::on(&mut response);
         let (parts, body) = Response::into_parts(response);
-        Ok(Answer {
-            status: parts.status,
-            headers: parts.headers,
-            body: AnswerBody::new(body, in_flight),
-            upgrade,
-        })
+        Ok(Answer { status: parts.status, headers: parts.headers, body: AnswerBody::new(body, in_flight), upgrade })
     }
 
     fn request(&self, head: &Head, body: Upload) -> Request<Upload> {
@@ -168,7 +165,8 @@ impl Member {
         let authority = head.host.as_deref().and_then(|host| host.parse::<Authority>().ok()).unwrap_or(own);
         let scheme = self.place.scheme().cloned().unwrap_or(Scheme::HTTP);
         let mut parts = http::uri::Parts::default();
-        (parts.scheme, parts.authority, parts.path_and_query) = (Some(scheme), Some(authority), Some(head.target.clone()));
+        (parts.scheme, parts.authority, parts.path_and_query) =
+            (Some(scheme), Some(authority), Some(head.target.clone()));
         let mut request = Request::new(body);
         *request.uri_mut() = Uri::from_parts(parts).expect("scheme, host and path make a URI");
         *request.method_mut() = head.method.clone();

@@ -24,8 +24,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use self::error::BoxError;
 pub use self::error::{UpstreamError, UpstreamSetupError};
 use self::member::{InFlight, Member, Way};
-use self::upload::Upload;
 pub use self::upload::Incoming;
+use self::upload::Upload;
 use crate::config::UpstreamSettings;
 use crate::request_path::RequestPath;
 

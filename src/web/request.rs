@@ -195,7 +195,9 @@ impl Request {
 
     /// The first value of a parameter of the query.
     pub(super) fn query_value(&self, name: &str) -> Option<String> {
-        form_urlencoded::parse(self.query().as_bytes()).find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
+        form_urlencoded::parse(self.query().as_bytes())
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.into_owned())
     }
 
     /// All parameters of the query.

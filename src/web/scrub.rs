@@ -110,7 +110,8 @@ fn cookies(headers: &mut HeaderMap) {
 /// Whether a cookie has a name of ours, under any prefix that browsers know.
 fn is_our_cookie(name: &[u8]) -> bool {
     let name = name.trim_ascii();
-    let begins = |name: &[u8], start: &[u8]| name.len() >= start.len() && name[..start.len()].eq_ignore_ascii_case(start);
+    let begins =
+        |name: &[u8], start: &[u8]| name.len() >= start.len() && name[..start.len()].eq_ignore_ascii_case(start);
     let prefixes: [&[u8]; 4] = [b"__Host-Http-", b"__Http-", b"__Host-", b"__Secure-"];
     let bare = prefixes.iter().find(|prefix| begins(name, prefix)).map_or(name, |prefix| &name[prefix.len()..]);
     begins(bare, b"lychgate-")
@@ -233,7 +234,8 @@ mod tests {
             ("cache-control", "max-age=60"),
         ]);
         response(&mut answer);
-        let expected = [("set-cookie", "app=1; Path=/"), ("clear-site-data", "\"cache\""), ("cache-control", "max-age=60")];
+        let expected =
+            [("set-cookie", "app=1; Path=/"), ("clear-site-data", "\"cache\""), ("cache-control", "max-age=60")];
         assert_eq!(answer, headers(&expected));
     }
 }

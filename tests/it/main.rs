@@ -6,6 +6,7 @@ mod callback;
 mod faults;
 mod isolation;
 mod requests;
+mod reverse_proxy;
 mod sessions;
 mod sign_out;
 mod support;
