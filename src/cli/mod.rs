@@ -3,6 +3,7 @@
 
 mod check;
 mod demo;
+mod explain;
 mod healthcheck;
 mod logging;
 mod online;
@@ -89,6 +90,9 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Say which rule of a tenant decides about a request, and why; nothing is sent
+    #[command(after_help = "Example: lychgate explain acme --user claims.json GET /reports/7")]
+    Explain(explain::ExplainArgs),
     /// Manage tenant files
     #[command(subcommand)]
     Tenant(TenantCommand),
@@ -229,6 +233,7 @@ fn run(cli: Cli) -> Exit {
         Some(Command::Urls { tenant, json }) => {
             with_settings(cli.config, |loaded| urls::run(&loaded.settings, tenant.as_ref(), json))
         }
+        Some(Command::Explain(args)) => with_settings(cli.config, |loaded| explain::run(&loaded, &args)),
         Some(Command::Users(UsersCommand::List { tenant, json })) => {
             with_settings(cli.config, |loaded| block_on(users::list(&loaded.settings, tenant.as_ref(), json)))
         }

@@ -4,10 +4,13 @@
 //! above this module parses a setting, and nothing resolved can be invalid.
 
 mod fault;
+mod identity;
 mod keys;
 mod layers;
+mod patterns;
 mod policy;
 mod read;
+mod read_policy;
 mod read_tenant;
 mod read_upstream;
 mod reader;
@@ -20,7 +23,9 @@ mod upstream;
 mod values;
 
 pub use fault::{Fault, Faults};
+pub use identity::{IdentitySettings, IdentityValue};
 pub use keys::{settings_table, tenant_sample, tenant_table};
+pub use patterns::*;
 pub use policy::*;
 pub use read::{Loaded, load};
 pub use settings::*;

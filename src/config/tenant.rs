@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::{PolicySettings, UpstreamSettings};
+use super::{IdentitySettings, PolicySettings, UpstreamSettings, values};
 use crate::secret::SecretString;
 use crate::tenant_id::TenantId;
 
@@ -32,10 +32,21 @@ pub struct TenantSettings {
     pub upstreams: Vec<UpstreamSettings>,
     /// Whether a request that changes something must come from our own pages.
     pub csrf: bool,
+    /// What applications learn of whoever passes.
+    pub identity: IdentitySettings,
+    /// The domain whose hosts all get the session's cookie.
+    pub cookie_domain: Option<String>,
     /// How pages look.
     pub look: Look,
     /// Whether users seen are remembered.
     pub remember_users: bool,
+}
+
+impl TenantSettings {
+    /// The domain that the session's cookie is set for by a sign-in on `host`; none if it is that host's alone.
+    pub fn cookie_domain_at(&self, host: &str) -> Option<&str> {
+        self.cookie_domain.as_deref().filter(|domain| values::is_within(host, domain))
+    }
 }
 
 /// What it takes to talk to the provider. Tenants whose [`FetchSettings`] and issuer are equal share what was fetched.

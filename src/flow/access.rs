@@ -77,7 +77,13 @@ pub fn admit<'t>(gateway: &Gateway, tenant: &'t Tenant, knock: Knock<'_>) -> Res
     });
     let decision = policy::decide(&tenant.settings.policy, &question, subject.as_ref());
     match decision.verdict {
-        Verdict::Public | Verdict::Allowed => Ok(Permit { who: knock.session.map_or(Who::Anybody, Who::Session) }),
+        Verdict::Allowed => Ok(Permit { who: knock.session.map_or(Who::Anybody, Who::Session) }),
+        // Whom `[access]` no longer admits passes here, too, but as nobody in particular.
+        Verdict::Public => {
+            let access = &tenant.settings.policy.access;
+            let session = knock.session.filter(|session| policy::admits(access, &session.claims).is_ok());
+            Ok(Permit { who: session.map_or(Who::Anybody, Who::Session) })
+        }
         _ => Err(decision),
     }
 }

@@ -25,15 +25,13 @@ use serde_json::{Map, Value};
 
 use super::key_set::{KeySet, algorithm};
 use crate::clock::Timestamp;
-use crate::config::SigningAlg;
+use crate::config::{MULTI_FACTOR, SigningAlg};
 use crate::secret::{ExposeSecret, SecretString, base64url, from_base64url, same, sha256, sha512};
 
 /// Bytes of a token.
 const TOKEN_MAX: usize = 64 * 1024;
 /// Characters of `sub` (OpenID Connect Core, section 2).
 const SUB_MAX: usize = 255;
-/// The value of `acr_values` by which Auth0 is asked for a second factor; it answers in `amr`.
-const MULTI_FACTOR: &str = "http://schemas.openid.net/pape/policies/2007/06/multi-factor";
 
 /// What the sign-in asked for, to compare the id token with.
 #[derive(Clone, Copy)]

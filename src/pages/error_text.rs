@@ -4,7 +4,7 @@
 /// What an error page says. Many error codes share a text: codes are for those who help, texts for those who read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorText {
-    /// The provider or the tenant's policy said no.
+    /// The provider said no.
     AccessDenied,
     /// The account is blocked at the provider.
     UserBlocked,
@@ -28,6 +28,8 @@ pub enum ErrorText {
     CookieNotReturned,
     /// The account is no member of a wanted organization.
     OrganizationRefused,
+    /// The tenant does not let this account in.
+    AccessRefused,
     /// No such page, or no such tenant.
     NotFound,
     /// The page exists, the method does not.
@@ -50,7 +52,7 @@ pub enum ErrorText {
 
 impl ErrorText {
     /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::AccessDenied,
         Self::UserBlocked,
         Self::SignInRequired,
@@ -63,6 +65,7 @@ impl ErrorText {
         Self::CookieMissing,
         Self::CookieNotReturned,
         Self::OrganizationRefused,
+        Self::AccessRefused,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::Misdirected,
@@ -89,6 +92,7 @@ impl ErrorText {
             Self::CookieMissing => "cookie_missing",
             Self::CookieNotReturned => "cookie_not_returned",
             Self::OrganizationRefused => "organization_refused",
+            Self::AccessRefused => "access_refused",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::Misdirected => "misdirected",
@@ -109,7 +113,9 @@ impl ErrorText {
     /// What to offer next, the best first.
     pub const fn actions(self) -> &'static [Action] {
         match self {
-            Self::AccessDenied | Self::OrganizationRefused => &[Action::OtherAccount, Action::SignOut],
+            Self::AccessDenied | Self::OrganizationRefused | Self::AccessRefused => {
+                &[Action::OtherAccount, Action::SignOut]
+            }
             Self::UserBlocked => &[Action::SignOut],
             Self::SignInRequired
             | Self::RequestRefused

@@ -8,8 +8,11 @@
 mod answers;
 mod cookies;
 mod csrf;
+mod forward_auth;
 mod handlers;
+mod identity_headers;
 mod ops;
+mod original;
 mod pages;
 mod problem;
 mod request;
@@ -126,6 +129,11 @@ impl Answered {
 
 /// The URL map.
 async fn answer(gateway: &Gateway, health: &Health, request: &mut Request) -> Answered {
+    if let Some(question) = forward_auth::find(gateway, request) {
+        let tenant = question.tenant.as_ref().map(|tenant| tenant.id().clone());
+        tracing::Span::current().record("tenant", tenant.as_ref().map(crate::tenant_id::TenantId::as_str));
+        return Answered { response: forward_auth::answer(gateway, request, &question).await, route: "auth", tenant };
+    }
     let visitor = match request.visitor() {
         Ok(visitor) => visitor.clone(),
         Err(problem) => {

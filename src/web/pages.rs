@@ -40,40 +40,66 @@ pub(super) fn landing(gateway: &Gateway, request: &Request) -> Response {
     render(gateway, request, None, StatusCode::OK, &Page::Landing { tenants: tenants.collect() })
 }
 
-/// A problem, logged once with its cause.
+/// A problem, logged once with its cause: as a page, or as JSON for scripts.
 pub(super) fn problem(gateway: &Gateway, request: &Request, home: Option<Home<'_>>, problem: &Problem) -> Response {
-    let (status, text) = problem.presentation();
+    log(problem);
+    match request.is_script() {
+        true => problem_json(request, problem),
+        false => problem_page(gateway, request, home, problem),
+    }
+}
+
+/// Logs a problem with its whole cause.
+pub(super) fn log(problem: &Problem) {
     let (code, cause) = (problem.code, problem.chain());
-    if status.is_server_error() {
+    if problem.presentation().0.is_server_error() {
         tracing::error!(code, %cause, "refused");
     } else {
         tracing::info!(code, %cause, "refused");
     }
-    let mut response = if request.is_script() {
-        let document = json!({
-            "type": "about:blank",
-            "title": status.canonical_reason(),
-            "status": status.as_u16(),
-            "code": code,
-            "detail": problem.detail,
-            "request_id": request.id(),
-        });
-        answers::json(status, PROBLEM_JSON, &document)
-    } else {
-        let page = ErrorPage { status: status.as_u16(), text, code, detail: problem.detail.as_deref() };
-        render(gateway, request, home, status, &Page::Error(page))
-    };
+}
+
+/// A problem as JSON (RFC 9457).
+pub(super) fn problem_json(request: &Request, problem: &Problem) -> Response {
+    let (status, _) = problem.presentation();
+    let document = json!({
+        "type": "about:blank",
+        "title": status.canonical_reason(),
+        "status": status.as_u16(),
+        "code": problem.code,
+        "detail": problem.detail,
+        "request_id": request.id(),
+    });
+    let mut response = answers::json(status, PROBLEM_JSON, &document);
+    add_headers(&mut response, problem);
+    response
+}
+
+/// A problem as a page.
+pub(super) fn problem_page(
+    gateway: &Gateway,
+    request: &Request,
+    home: Option<Home<'_>>,
+    problem: &Problem,
+) -> Response {
+    let (status, text) = problem.presentation();
+    let page = ErrorPage { status: status.as_u16(), text, code: problem.code, detail: problem.detail.as_deref() };
+    let mut response = render(gateway, request, home, status, &Page::Error(page));
+    add_headers(&mut response, problem);
+    response
+}
+
+fn add_headers(response: &mut Response, problem: &Problem) {
     if let Some(allow) = problem.allow {
-        answers::set(&mut response, header::ALLOW, allow);
+        answers::set(response, header::ALLOW, allow);
     }
     if let Some(wait) = problem.retry_after {
-        answers::set(&mut response, header::RETRY_AFTER, &wait.as_secs().max(1).to_string());
+        answers::set(response, header::RETRY_AFTER, &wait.as_secs().max(1).to_string());
     }
-    if status == StatusCode::UNAUTHORIZED {
+    if problem.presentation().0 == StatusCode::UNAUTHORIZED {
         // RFC 9110, section 11.6.1, demands one; browsers know no scheme of this name and stay quiet.
-        answers::set(&mut response, header::WWW_AUTHENTICATE, "Session realm=\"lychgate\"");
+        answers::set(response, header::WWW_AUTHENTICATE, "Session realm=\"lychgate\"");
     }
-    response
 }
 
 fn render(
@@ -116,6 +142,11 @@ fn render(
 /// answers to them redirect.
 fn policy(home: Option<Home<'_>>) -> String {
     let mut policy = "default-src 'none'; style-src 'self'; img-src 'self' https:; base-uri 'none'; frame-ancestors 'none'; form-action 'self'".to_owned();
+    if let Some((_, place)) = home.filter(|(_, place)| !place.assets.starts_with('/')) {
+        // A page that a proxy shows on an application's host.
+        policy = policy.replace("style-src 'self'", &format!("style-src {}", place.origin));
+        policy = policy.replace("img-src 'self'", &format!("img-src {}", place.origin));
+    }
     if let Some((tenant, _)) = home {
         let after =
             tenant.settings.sign_out.post_logout_redirect.as_ref().map(|url| url.origin().ascii_serialization());

@@ -7,8 +7,6 @@ use futures_util::TryStreamExt as _;
 use http::header::{self, HeaderName};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use percent_encoding::{CONTROLS, utf8_percent_encode};
-use serde_json::Value;
 use tokio::time::Instant;
 use url::form_urlencoded;
 use warp::Reply as _;
@@ -16,12 +14,14 @@ use warp::reply::Response;
 
 use super::cookies::Cookies;
 use super::request::Request;
-use super::{Problem, answers, csrf, scrub};
+use super::{Problem, answers, csrf, handlers, identity_headers, scrub};
 use crate::config::{Pass, UpstreamSettings};
 use crate::flow::access::{self, Knock, Permit};
+use crate::flow::sign_in;
 use crate::gateway::Gateway;
 use crate::metrics::{IntGauge, Metrics};
-use crate::policy::{Decision, StepUp, Verdict};
+use crate::net::split_port;
+use crate::policy::{Decision, Verdict};
 use crate::request_path::RequestPath;
 use crate::secret::ExposeSecret as _;
 use crate::tenant::{Place, Tenant};
@@ -51,8 +51,11 @@ pub(super) async fn answer(
     place: &Place,
     path: &RequestPath<'_>,
 ) -> (&'static str, Result<Response, Problem>) {
-    let host = request.visitor().map(|visitor| host_name(&visitor.host).to_owned());
+    let host = request.visitor().map(|visitor| split_port(&visitor.host).0.to_owned());
     let (Ok(host), Some(below)) = (host, path.below(&place.mount)) else { return ("none", Err(Problem::not_found())) };
+    if !tenant.settings.prefix.is_empty() && path.after(&place.base).is_some() {
+        return ("none", Err(Problem::not_found()));
+    }
     let Some(upstream) = tenant.upstreams.iter().find(|upstream| upstream.answers(&host, &below)) else {
         return ("none", Err(Problem::not_found()));
     };
@@ -64,18 +67,13 @@ impl Passage<'_> {
     async fn pass(mut self, host: &str, below: &RequestPath<'_>) -> Result<Response, Problem> {
         let upgrades = self.request.wants_web_socket();
         let cookies = Cookies::of(self.tenant, self.place);
-        let session = match cookies.unverified_session(self.request) {
-            None => None,
-            Some(unverified) => {
-                self.gateway.sessions.find(self.tenant.id(), &self.tenant.settings.session, unverified).await?
-            }
-        };
+        let session = handlers::session_of(self.gateway, self.tenant, &cookies, self.request).await?;
         let method = self.request.method().clone();
         let address = self.request.client();
         let knock = Knock { method: method.as_str(), host, path: below, address, session };
         let permit = match access::admit(self.gateway, self.tenant, knock) {
             Ok(permit) => permit,
-            Err(decision) => return self.refuse(&decision, upgrades),
+            Err(decision) => return self.refuse(&decision),
         };
         if upgrades && !csrf::may_open_tunnel(self.request, self.tenant, self.place) {
             return Err(Problem::new("origin_refused"));
@@ -122,14 +120,16 @@ impl Passage<'_> {
     fn head(&self, method: Method, permit: &Permit, upgrades: bool) -> Result<Head, Problem> {
         let settings = &self.upstream.settings;
         let mut headers = self.request.headers().clone();
-        scrub::request(&mut headers, &[]);
+        scrub::request(&mut headers, identity_headers::names(&self.tenant.settings.identity));
+        // What is empty is left out: nothing else can stand there.
+        let known = identity_headers::of(self.tenant, permit).filter(|(_, value)| !value.is_empty());
+        headers.extend(known.map(|(name, value)| (name.clone(), value)));
         if settings.pass != Pass::None {
             headers.remove(header::AUTHORIZATION);
             if let Some(bearer) = bearer_for(permit, settings) {
                 headers.insert(header::AUTHORIZATION, bearer);
             }
         }
-        headers.extend(identity_headers(self.tenant, permit));
         let (scheme, authority) = self.place.origin.split_once("://").unwrap_or(("http", &self.place.origin));
         for (name, value) in [
             ("x-forwarded-for", self.request.client().to_string()),
@@ -188,30 +188,27 @@ impl Passage<'_> {
     }
 
     /// What a request that may not pass is told. Only somebody who looks at a page is sent to sign in.
-    fn refuse(&self, decision: &Decision<'_>, upgrades: bool) -> Result<Response, Problem> {
-        let goes = !upgrades && navigates(self.request);
-        match decision.verdict {
-            Verdict::SignIn if goes => Ok(self.to_login(None)),
-            Verdict::StepUp(step_up) if goes => Ok(self.to_login(Some(step_up))),
-            Verdict::SignIn => Err(Problem::new("not_signed_in")),
-            Verdict::StepUp(_) => Err(Problem::new("sign_in_required")),
-            Verdict::Denied | Verdict::MissingScopes(_) | Verdict::Public | Verdict::Allowed => {
-                Err(Problem::new("access_denied"))
-            }
+    fn refuse(&self, decision: &Decision<'_>) -> Result<Response, Problem> {
+        let problem = match decision.verdict {
+            Verdict::SignIn => Problem::new("not_signed_in"),
+            Verdict::StepUp(_) => Problem::new("step_up_required"),
+            _ => return Err(Problem::new("access_refused")),
+        };
+        match self.request.is_navigation(self.request.method().as_str()) {
+            true => Ok(self.to_login(decision)),
+            false => Err(problem),
         }
     }
 
-    fn to_login(&self, step_up: Option<StepUp<'_>>) -> Response {
+    fn to_login(&self, decision: &Decision<'_>) -> Response {
         let path = self.path.encoded();
         let whole = self.request.raw_query().map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
+        let returns = |back: &&str| self.gateway.tenants.return_to(self.tenant, self.place, back).is_ok();
         let mut query = form_urlencoded::Serializer::new(String::new());
         // An address too long to come back to whole is better than none.
-        let back = [whole.as_str(), path].into_iter().find(|back| self.tenant.return_to(self.place, back).is_ok());
-        query.extend_pairs(back.map(|back| ("return_to", back)));
-        if let Some(StepUp { max_age, acr_values }) = step_up {
-            query.extend_pairs(max_age.map(|seconds| ("max_age", seconds.to_string())));
-            query.extend_pairs(acr_values.map(|values| ("acr_values", values)));
-        }
+        query.extend_pairs([whole.as_str(), path].into_iter().find(returns).map(|back| ("return_to", back)));
+        let step_up = sign_in::step_up(&self.tenant.settings.policy, decision.by);
+        query.extend_pairs(step_up.map(|rule| ("step_up", rule)));
         answers::redirect(StatusCode::FOUND, &format!("{}?{}", self.place.path("/login"), query.finish()))
     }
 
@@ -232,27 +229,6 @@ fn proxied(mut response: Response, status: StatusCode, headers: HeaderMap) -> Re
     response
 }
 
-/// The host without its port.
-fn host_name(host: &str) -> &str {
-    match host.rsplit_once(':') {
-        Some((name, _)) if !host.ends_with(']') => name,
-        _ => host,
-    }
-}
-
-/// Whether somebody looks at a page: only then a sign-in is started.
-fn navigates(request: &Request) -> bool {
-    let reads = request.is_read() && !request.is_prefetch();
-    reads
-        && match request.header("sec-fetch-mode") {
-            Some(mode) => mode == "navigate",
-            None => {
-                request.count("x-requested-with") == 0
-                    && request.header(header::ACCEPT).is_some_and(|accept| accept.contains("text/html"))
-            }
-        }
-}
-
 /// The token that an upstream is given as `Authorization`.
 fn bearer_for(permit: &Permit, upstream: &UpstreamSettings) -> Option<HeaderValue> {
     let session = permit.session()?;
@@ -264,23 +240,6 @@ fn bearer_for(permit: &Permit, upstream: &UpstreamSettings) -> Option<HeaderValu
     let mut value = HeaderValue::try_from(format!("Bearer {}", token.expose_secret())).ok()?;
     value.set_sensitive(true);
     Some(value)
-}
-
-/// Who it is, for the application.
-fn identity_headers(tenant: &Tenant, permit: &Permit) -> Vec<(HeaderName, HeaderValue)> {
-    let text = |text: &str| HeaderValue::try_from(utf8_percent_encode(text, CONTROLS).to_string()).ok();
-    let Some(identity) = permit.identity() else { return Vec::new() };
-    let email = identity.claims.get("email").and_then(Value::as_str).unwrap_or_default();
-    [
-        ("x-auth-request-user", identity.sub),
-        ("x-auth-request-email", email),
-        ("x-auth-request-tenant", tenant.id().as_str()),
-        ("x-forwarded-user", identity.sub),
-        ("x-forwarded-email", email),
-    ]
-    .into_iter()
-    .filter_map(|(name, value)| Some((HeaderName::from_static(name), text(value)?)))
-    .collect()
 }
 
 /// Counts a request to an upstream, however it ends.

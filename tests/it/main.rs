@@ -4,7 +4,9 @@
 
 mod callback;
 mod faults;
+mod forward_auth;
 mod isolation;
+mod policy;
 mod requests;
 mod reverse_proxy;
 mod sessions;

@@ -6,7 +6,10 @@ mod tunnels;
 
 use std::time::Duration;
 
-use lychgate::config::{DefaultRule, Pass, TenantSettings, UpstreamAddress, UpstreamSettings};
+use lychgate::config::{
+    DefaultRule, Effect, Pass, PathPattern, Rule, TenantSettings, UpstreamAddress, UpstreamSettings,
+};
+use lychgate::net::Networks;
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -143,7 +146,6 @@ async fn nobody_passes_without_a_session_and_no_byte_leaks() {
         (Method::GET, "sec-purpose", "prefetch"),
         (Method::POST, "sec-fetch-mode", "navigate"),
         (Method::PUT, "accept", "text/html"),
-        (Method::GET, "cookie", "lychgate-acme=forged"),
     ] {
         let request = client.request(method.clone(), place.world.url("/acme/app/secret")).header(name, value);
         let answer = request.send().await.unwrap();
@@ -155,11 +157,41 @@ async fn nobody_passes_without_a_session_and_no_byte_leaks() {
 }
 
 #[tokio::test]
+async fn a_public_path_is_for_everybody_and_forged_headers_for_nobody() {
+    let place = Place::with(|tenant, _| {
+        tenant.policy.rules = vec![Rule {
+            name: None,
+            paths: vec![PathPattern::parse("/app/public/**").unwrap()],
+            methods: Vec::new(),
+            hosts: Vec::new(),
+            networks: Networks::default(),
+            effect: Effect::Public,
+        }];
+    })
+    .await;
+    let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+    let request = client.post(place.world.url("/acme/app/public/x")).header("X_Auth.Request-User", "forged");
+    let seen =
+        place.seen(request.header("x-forwarded-groups", "forged").header("cookie", "lychgate-acme=forged")).await;
+    assert!(!seen.to_string().contains("forged") && header(&seen, "x-auth-request-user").is_empty(), "{seen}");
+    for path in
+        ["/acme/app/public/../x", "/acme/app/public/%2e%2e/x", "/acme/app/x?a=/app/public/", "/acme/app/publicx"]
+    {
+        let answer = raw_as("", &place, &format!("GET {path} HTTP/1.1"), "connection: close\r\n").await;
+        assert!(answer.starts_with("HTTP/1.1 400") || answer.starts_with("HTTP/1.1 302"), "{path}: {answer}");
+    }
+    assert_eq!(place.toy.seen.count(), 1);
+    let signed_in = place.fetch(Method::POST, "/acme/app/public/x");
+    let foreign = signed_in.header("origin", "https://evil.example").send().await.unwrap();
+    assert_eq!(code(foreign).await, "csrf_refused", "the session would speak for it");
+}
+
+#[tokio::test]
 async fn whoever_is_refused_gets_no_byte_either() {
     let place = Place::with(|tenant, _| tenant.policy.default_rule = DefaultRule::Deny).await;
     let answer = place.fetch(Method::GET, "/acme/app/secret").send().await.unwrap();
     assert_eq!(answer.status(), StatusCode::FORBIDDEN);
-    assert_eq!(code(answer).await, "access_denied");
+    assert_eq!(code(answer).await, "access_refused");
     assert_eq!(place.toy.seen.count(), 0);
 }
 
@@ -197,8 +229,11 @@ async fn a_path_has_one_form_for_all_and_the_query_stays() {
 
 /// What comes back for a head written by hand.
 async fn raw(place: &Place, line: &str, headers: &str) -> String {
+    raw_as(&cookies(&place.ada), place, line, headers).await
+}
+
+async fn raw_as(cookies: &str, place: &Place, line: &str, headers: &str) -> String {
     let mut stream = tokio::net::TcpStream::connect(place.world.address).await.unwrap();
-    let cookies = cookies(&place.ada);
     let head = format!("{line}\r\nhost: {}\r\ncookie: {cookies}\r\n{headers}\r\n", place.world.address);
     stream.write_all(head.as_bytes()).await.unwrap();
     let mut answer = String::new();
@@ -243,11 +278,7 @@ async fn the_most_specific_prefix_wins_and_our_prefix_is_ours() {
     assert_eq!(browser.get("/acme").await.json()["target"], "/acme");
     assert_eq!((root.seen.count(), api.seen.count()), (2, 1));
     assert_eq!(browser.get("/acme/.lychgate/session").await.json()["tenant"], "acme");
-    assert_eq!(
-        browser.get("/acme/.lychgate/nothing").await.status,
-        StatusCode::OK,
-        "below our prefix, yet no route of ours"
-    );
+    assert_eq!(browser.get("/acme/.lychgate/nothing").await.status, StatusCode::NOT_FOUND, "all below it is ours");
 }
 
 #[tokio::test]
