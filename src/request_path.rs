@@ -337,18 +337,18 @@ mod tests {
 
     /// The same path with some of its bytes escaped, in upper or lower case.
     fn respell(text: &str, escapes: &[u8]) -> String {
-        let mut raw = String::new();
-        for (index, c) in text.char_indices() {
-            let mut bytes = [0; 4];
-            for byte in c.encode_utf8(&mut bytes).bytes() {
-                match escapes[index % escapes.len()] {
-                    1 if c != '/' => raw += &format!("%{byte:02x}"),
-                    2 if c != '/' => raw += &format!("%{byte:02X}"),
-                    _ if c.is_ascii() => raw.push(c),
-                    _ => raw += &format!("%{byte:02X}"),
-                }
+        let spell = |(index, c): (usize, char)| {
+            let hex = |upper: bool| {
+                let mut bytes = [0; 4];
+                let bytes = c.encode_utf8(&mut bytes).bytes();
+                bytes.map(|byte| if upper { format!("%{byte:02X}") } else { format!("%{byte:02x}") }).collect()
+            };
+            match escapes[index % escapes.len()] {
+                0 => c.to_string(),
+                _ if c == '/' => c.to_string(),
+                escape => hex(escape == 1),
             }
-        }
-        raw
+        };
+        text.char_indices().map(spell).collect()
     }
 }

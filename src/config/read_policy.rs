@@ -38,8 +38,8 @@ const METHODS: [&str; 17] = [
 
 pub(super) fn policy(reader: &mut Reader<'_>, leeway: i64) -> PolicySettings {
     let access = AccessSettings {
-        emails: filled(reader, "access.emails", "let everybody in", email),
-        email_domains: filled(reader, "access.email_domains", "let everybody in", HostPattern::parse),
+        emails: filled(reader, "access.emails", "ask for no address", email),
+        email_domains: filled(reader, "access.email_domains", "ask for no domain", HostPattern::parse),
         claims: conditions(reader, "access.claims"),
     };
     let default_rule = reader

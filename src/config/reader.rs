@@ -83,11 +83,12 @@ impl<'a> Reader<'a> {
             Some((_, origin)) if origin != Origin::Defaults => origin,
             _ => self.home.clone(),
         };
-        self.note(&origin, origin.spell(path), reason.into(), help.map(str::to_owned));
+        self.note(&origin, &origin.spell(path), reason.into(), help.map(str::to_owned));
     }
 
-    fn note(&mut self, origin: &Origin, key: String, reason: String, help: Option<String>) {
-        let fault = Fault { file: self.sources.shown(origin), key: format!("{}{key}", self.prefix), reason, help };
+    fn note(&mut self, origin: &Origin, key: &str, reason: String, help: Option<String>) {
+        let key = self.prefix.clone() + key;
+        let fault = Fault { file: self.sources.shown(origin), key, reason, help };
         if !self.faults.contains(&fault) {
             self.faults.push(fault);
         }
@@ -297,7 +298,7 @@ impl<'a> Reader<'a> {
                 checked.and_then(|item| if list.contains(&item) { Err("stands twice".into()) } else { Ok(item) });
             match checked {
                 Ok(item) => list.push(item),
-                Err(reason) => self.note(&origin, format!("{}[{i}]", origin.spell(path)), reason, None),
+                Err(reason) => self.note(&origin, &format!("{}[{i}]", origin.spell(path)), reason, None),
             }
         }
         Some(list)
@@ -331,7 +332,7 @@ impl<'a> Reader<'a> {
         for (i, item) in items.iter().enumerate() {
             let here = format!("{path}[{i}]");
             let Value::Dict(_, dict) = item else {
-                self.note(&origin, here, format!("must be a table, is {}", kind(item)), None);
+                self.note(&origin, &here, format!("must be a table, is {}", kind(item)), None);
                 continue;
             };
             let layer = Layer { origin: origin.clone(), dict: dict.clone() };
@@ -441,14 +442,14 @@ impl<'a> Reader<'a> {
             let path = if table.is_empty() { name.clone() } else { format!("{table}.{name}") };
             if !here.contains(&name.as_str()) {
                 let help = self.help_for_unknown(table, name, &here);
-                self.note(origin, origin.spell(&path), "unknown key".into(), Some(help));
+                self.note(origin, &origin.spell(&path), "unknown key".into(), Some(help));
             } else if !self.keys.iter().any(|key| key.path == path) {
                 match value {
                     Value::Dict(_, inner) => self.refuse_unknown(origin, &path, inner),
                     other => {
                         let reason = format!("must be a table, is {}", kind(other));
                         let help = format!("allowed in it: {}", self.names_in(&path).join(", "));
-                        self.note(origin, origin.spell(&path), reason, Some(help));
+                        self.note(origin, &origin.spell(&path), reason, Some(help));
                     }
                 }
             }

@@ -37,12 +37,10 @@ pub fn explain<'a>(
         };
         sentences.push(format!("{} does not match: {}.", rule.called(place), other(rule, part)));
     }
+    let word_of_default = if policy.default_rule == DefaultRule::Deny { "deny" } else { "signed_in" };
     sentences.push(match matching {
         Some((place, rule)) => format!("{} matches; its effect is {}.", rule.called(place), word(&rule.effect)),
-        None => {
-            let word = if policy.default_rule == DefaultRule::Deny { "deny" } else { "signed_in" };
-            format!("No rule matches; default_rule is {word}.")
-        }
+        None => format!("No rule matches; default_rule is {word_of_default}."),
     });
     sentences.push(match judge(policy, question, subject).1 {
         Ok(Pass::Public) => "Passes, as everybody does.".to_owned(),

@@ -63,13 +63,13 @@ fn at(path: &str) -> Ask<'_> {
     Ask { path, ..ASK }
 }
 
-fn claims(value: Value) -> Map<String, Value> {
+fn claims(value: &Value) -> Map<String, Value> {
     value.as_object().unwrap().clone()
 }
 
 /// What is said to somebody with these claims.
 #[track_caller]
-fn with<'p>(policy: &'p PolicySettings, value: Value) -> Verdict<'p> {
+fn with<'p>(policy: &'p PolicySettings, value: &Value) -> Verdict<'p> {
     let claims = claims(value);
     ASK.of(policy, Some(&Subject { claims: &claims, scope: None, now: NOW })).verdict
 }
@@ -78,10 +78,10 @@ fn with<'p>(policy: &'p PolicySettings, value: Value) -> Verdict<'p> {
 fn without_rules_whoever_is_signed_in_passes() {
     let open = policy("");
     assert_eq!(ASK.of(&open, None), Decision { verdict: Verdict::SignIn, by: By::Default });
-    assert_eq!(with(&open, json!({})), Verdict::Allowed);
+    assert_eq!(with(&open, &json!({})), Verdict::Allowed);
     let closed = policy("default_rule = \"deny\"\n");
     assert_eq!(ASK.of(&closed, None), Decision { verdict: Verdict::Denied, by: By::Default });
-    assert_eq!(with(&closed, json!({})), Verdict::Denied);
+    assert_eq!(with(&closed, &json!({})), Verdict::Denied);
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn each_effect_does_what_its_name_says() {
     ] {
         let policy = rule(lines);
         assert_eq!(ASK.of(&policy, None), Decision { verdict: nobody, by: By::Rule(0) }, "{lines}");
-        assert_eq!(with(&policy, json!({"b": 1})), somebody, "{lines}");
+        assert_eq!(with(&policy, &json!({"b": 1})), somebody, "{lines}");
     }
 }
 
@@ -212,12 +212,12 @@ fn conditions_test_claims() {
         ),
     ] {
         let policy = rule(&format!("effect = \"allow\"\nclaims = [{{ {condition} }}]"));
-        assert_eq!(with(&policy, json!({})), Verdict::Denied, "{condition}");
+        assert_eq!(with(&policy, &json!({})), Verdict::Denied, "{condition}");
         for value in good {
-            assert_eq!(with(&policy, json!({ "a": value })), Verdict::Allowed, "{condition}: {value}");
+            assert_eq!(with(&policy, &json!({ "a": value })), Verdict::Allowed, "{condition}: {value}");
         }
         for value in bad {
-            assert_eq!(with(&policy, json!({ "a": value })), Verdict::Denied, "{condition}: {value}");
+            assert_eq!(with(&policy, &json!({ "a": value })), Verdict::Denied, "{condition}: {value}");
         }
     }
 }
@@ -226,15 +226,15 @@ fn conditions_test_claims() {
 fn a_claim_is_named_by_its_whole_name_or_by_a_way_into_tables() {
     let named =
         rule("effect = \"allow\"\nclaims = [{ claim = \"https://acme.example/roles.all:x\", contains = \"admin\" }]");
-    assert_eq!(with(&named, json!({"https://acme.example/roles.all:x": ["admin"]})), Verdict::Allowed);
-    assert_eq!(with(&named, json!({"https://acme": {"example/roles": {"all:x": ["admin"]}}})), Verdict::Denied);
+    assert_eq!(with(&named, &json!({"https://acme.example/roles.all:x": ["admin"]})), Verdict::Allowed);
+    assert_eq!(with(&named, &json!({"https://acme": {"example/roles": {"all:x": ["admin"]}}})), Verdict::Denied);
     let dotted = rule("effect = \"allow\"\nclaims = [{ claim = \"a.b\", equals = \"x\" }]");
-    assert_eq!(with(&dotted, json!({"a.b": "x"})), Verdict::Allowed);
-    assert_eq!(with(&dotted, json!({"a": {"b": "x"}})), Verdict::Denied);
+    assert_eq!(with(&dotted, &json!({"a.b": "x"})), Verdict::Allowed);
+    assert_eq!(with(&dotted, &json!({"a": {"b": "x"}})), Verdict::Denied);
     let nested = rule("effect = \"allow\"\nclaims = [{ claim = [\"a\", \"b.c\"], equals = \"x\" }]");
-    assert_eq!(with(&nested, json!({"a": {"b.c": "x"}})), Verdict::Allowed);
+    assert_eq!(with(&nested, &json!({"a": {"b.c": "x"}})), Verdict::Allowed);
     for other in [json!({"a": "x"}), json!({"a": {"b": {"c": "x"}}}), json!({"a": ["b.c"]}), json!({"a.b.c": "x"})] {
-        assert_eq!(with(&nested, other), Verdict::Denied);
+        assert_eq!(with(&nested, &other), Verdict::Denied);
     }
 }
 
@@ -246,7 +246,7 @@ fn all_conditions_and_all_scopes_must_hold() {
     );
     let scopes = ["read:a".to_owned(), "read:b".to_owned()];
     let verdict = |value: Value, scope: Option<&str>| {
-        let claims = claims(value);
+        let claims = claims(&value);
         ASK.of(&policy, Some(&Subject { claims: &claims, scope, now: NOW })).verdict
     };
     assert_eq!(verdict(json!({"a": 1, "b": 2}), Some("openid read:b read:a")), Verdict::Allowed);
@@ -268,15 +268,15 @@ fn a_step_up_asks_for_a_recent_sign_in() {
     assert_eq!(ASK.of(&policy, None).verdict, Verdict::SignIn);
     // The leeway is a minute.
     for age in [0, 600, 660, -60] {
-        assert_eq!(with(&policy, json!({ "auth_time": NOW.0 - age })), Verdict::Allowed, "{age}");
+        assert_eq!(with(&policy, &json!({ "auth_time": NOW.0 - age })), Verdict::Allowed, "{age}");
     }
-    assert_eq!(with(&policy, json!({ "auth_time": NOW.0 as f64 + 0.5 })), Verdict::Allowed);
+    assert_eq!(with(&policy, &json!({ "auth_time": NOW.0 as f64 + 0.5 })), Verdict::Allowed);
     for age in [661, 100_000, -61, -100_000] {
-        assert_eq!(with(&policy, json!({ "auth_time": NOW.0 - age })), again, "{age}");
+        assert_eq!(with(&policy, &json!({ "auth_time": NOW.0 - age })), again, "{age}");
     }
     for other in [json!({}), json!({"auth_time": null}), json!({"auth_time": NOW.0.to_string()}), json!({"iat": NOW.0})]
     {
-        assert_eq!(with(&policy, other), again);
+        assert_eq!(with(&policy, &other), again);
     }
 }
 
@@ -284,29 +284,29 @@ fn a_step_up_asks_for_a_recent_sign_in() {
 fn a_step_up_asks_for_a_strong_sign_in() {
     let policy = rule(&format!("effect = \"step_up\"\nacr_values = \"phr {MULTI_FACTOR}\""));
     for strong in [json!({"acr": "phr"}), json!({"acr": MULTI_FACTOR}), json!({"amr": ["pwd", "mfa"]})] {
-        assert_eq!(with(&policy, strong), Verdict::Allowed);
+        assert_eq!(with(&policy, &strong), Verdict::Allowed);
     }
     for weak in
         [json!({}), json!({"acr": "ph"}), json!({"acr": ["phr"]}), json!({"amr": ["pwd"]}), json!({"amr": "mfa"})]
     {
-        assert!(matches!(with(&policy, weak), Verdict::StepUp(StepUp { max_age: None, acr_values: Some(_) })));
+        assert!(matches!(with(&policy, &weak), Verdict::StepUp(StepUp { max_age: None, acr_values: Some(_) })));
     }
     let other = rule("effect = \"step_up\"\nacr_values = \"phr\"");
-    assert!(matches!(with(&other, json!({"amr": ["mfa"]})), Verdict::StepUp(_)));
+    assert!(matches!(with(&other, &json!({"amr": ["mfa"]})), Verdict::StepUp(_)));
     let both = rule("effect = \"step_up\"\nacr_values = \"phr\"\nmax_age = 600");
-    assert_eq!(with(&both, json!({"acr": "phr", "auth_time": NOW.0})), Verdict::Allowed);
+    assert_eq!(with(&both, &json!({"acr": "phr", "auth_time": NOW.0})), Verdict::Allowed);
     assert!(matches!(
-        with(&both, json!({"acr": "phr"})),
+        with(&both, &json!({"acr": "phr"})),
         Verdict::StepUp(StepUp { max_age: Some(600), acr_values: Some("phr") })
     ));
-    assert!(matches!(with(&both, json!({"auth_time": NOW.0})), Verdict::StepUp(_)));
+    assert!(matches!(with(&both, &json!({"auth_time": NOW.0})), Verdict::StepUp(_)));
 }
 
 #[test]
 fn access_takes_verified_addresses_only() {
     let policy = policy("[access]\nemails = [\"Ada@acme.example\"]\n");
     for verified in [json!(true), json!("true")] {
-        let good = claims(json!({"email": "ada@ACME.example", "email_verified": verified}));
+        let good = claims(&json!({"email": "ada@ACME.example", "email_verified": verified}));
         assert_eq!(admits(&policy.access, &good), Ok(()));
     }
     for (value, why) in [
@@ -319,7 +319,7 @@ fn access_takes_verified_addresses_only() {
         (json!({"email": "bob@acme.example", "email_verified": true}), AccessRefused::OtherEmail),
         (json!({"email": "ada@acme.example.evil.example", "email_verified": true}), AccessRefused::OtherEmail),
     ] {
-        assert_eq!(admits(&policy.access, &claims(value.clone())), Err(why), "{value}");
+        assert_eq!(admits(&policy.access, &claims(&value)), Err(why), "{value}");
     }
 }
 
@@ -327,7 +327,7 @@ fn access_takes_verified_addresses_only() {
 fn access_takes_a_domain_whole() {
     let policy =
         policy("[access]\nemails = [\"bob@other.example\"]\nemail_domains = [\"acme.example\", \"*.dev.example\"]\n");
-    let says = |email: &str| admits(&policy.access, &claims(json!({"email": email, "email_verified": true})));
+    let says = |email: &str| admits(&policy.access, &claims(&json!({"email": email, "email_verified": true})));
     for email in ["a@acme.example", "A@ACME.EXAMPLE", "a@x.dev.example", "bob@other.example"] {
         assert_eq!(says(email), Ok(()), "{email}");
     }
@@ -363,12 +363,12 @@ fn access_asks_all_its_conditions_besides_the_address() {
          claims = [{ claim = \"a\", equals = 1 }, { claim = \"b\", equals = 2 }]\n",
     );
     let mut good = json!({"email": "a@acme.example", "email_verified": true, "a": 1, "b": 2});
-    assert_eq!(with(&policy, good.clone()), Verdict::Allowed);
+    assert_eq!(with(&policy, &good), Verdict::Allowed);
     good["b"] = json!(3);
-    assert_eq!(admits(&policy.access, &claims(good.clone())), Err(AccessRefused::Claim(1)));
+    assert_eq!(admits(&policy.access, &claims(&good)), Err(AccessRefused::Claim(1)));
     good["a"] = json!(3);
-    assert_eq!(admits(&policy.access, &claims(good)), Err(AccessRefused::Claim(0)));
-    assert_eq!(with(&policy, json!({"a": 1, "b": 2})), Verdict::Denied);
+    assert_eq!(admits(&policy.access, &claims(&good)), Err(AccessRefused::Claim(0)));
+    assert_eq!(with(&policy, &json!({"a": 1, "b": 2})), Verdict::Denied);
 }
 
 #[test]
@@ -379,14 +379,14 @@ fn access_is_asked_again_of_every_subject() {
          [[rules]]\npaths = [\"/a\"]\neffect = \"allow\"\nclaims = [{ claim = \"a\", present = true }]\n\
          [[rules]]\npaths = [\"/b\"]\neffect = \"step_up\"\nmax_age = \"1h\"\n",
     );
-    let gone = claims(json!({"staff": false, "a": 1, "auth_time": NOW.0}));
+    let gone = claims(&json!({"staff": false, "a": 1, "auth_time": NOW.0}));
     let gone = Subject { claims: &gone, scope: None, now: NOW };
     for path in ["/", "/a", "/b"] {
         assert_eq!(at(path).of(&policy, Some(&gone)), Decision { verdict: Verdict::Denied, by: By::Access }, "{path}");
         assert_eq!(at(path).of(&policy, None).verdict, Verdict::SignIn, "{path}");
     }
     assert_eq!(at("/open").of(&policy, Some(&gone)).verdict, Verdict::Public);
-    let there = claims(json!({"staff": true, "a": 1, "auth_time": NOW.0}));
+    let there = claims(&json!({"staff": true, "a": 1, "auth_time": NOW.0}));
     let there = Subject { claims: &there, scope: None, now: NOW };
     for path in ["/", "/a", "/b"] {
         assert_eq!(at(path).of(&policy, Some(&there)).verdict, Verdict::Allowed, "{path}");
@@ -406,7 +406,7 @@ fn an_explanation_names_what_was_passed_over_what_decided_and_what_is_lacking() 
     let path = RequestPath::parse("/admin").unwrap();
     let question = Question { method: "PUT", host: ASK.host, path: &path, address: ASK.address.parse().unwrap() };
     let said = |value: Value| {
-        let claims = claims(value);
+        let claims = claims(&value);
         explain(&policy, &question, Some(&Subject { claims: &claims, scope: Some("y"), now: NOW })).to_string()
     };
     let passed = "rules[0] (assets) does not match: the path is not /assets/**.\n\
@@ -444,7 +444,7 @@ fn an_explanation_names_what_was_passed_over_what_decided_and_what_is_lacking() 
 
 #[test]
 fn a_subject_shows_no_claim() {
-    let claims = claims(json!({"email": "ada@acme.example"}));
+    let claims = claims(&json!({"email": "ada@acme.example"}));
     assert!(!format!("{:?}", Subject { claims: &claims, scope: None, now: NOW }).contains("ada"));
 }
 

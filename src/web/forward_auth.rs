@@ -34,6 +34,8 @@ pub(super) struct Question {
 enum Refused {
     #[error("{0} is not among trusted_proxies")]
     Peer(IpAddr),
+    #[error("{0} does not let it pass")]
+    Policy(String),
     #[error("the tenant cannot be told")]
     Tenant,
     #[error(transparent)]
@@ -186,7 +188,10 @@ async fn judge<'q>(
     let mut denial = match decision.verdict {
         Verdict::SignIn => Denial::new("sign_in", Problem::new("not_signed_in")),
         Verdict::StepUp(_) => Denial::new("step_up", Problem::new("step_up_required")),
-        _ => return Err(Denial::new("denied", Problem::new("access_refused")).at(place)),
+        _ => {
+            let reason = Refused::Policy(decider(tenant, decision.by));
+            return Err(Denial::new("denied", Problem::new("access_refused").because(reason)).at(place));
+        }
     };
     if request.is_navigation(original.method) {
         match sign_in_url(gateway, tenant, &place, &cookies, &original, decision.by) {
@@ -195,6 +200,15 @@ async fn judge<'q>(
         }
     }
     Err(denial.at(place))
+}
+
+/// What decided, as the tenant's file calls it.
+fn decider(tenant: &Tenant, by: By) -> String {
+    match by {
+        By::Access => "[access]".to_owned(),
+        By::Rule(place) => tenant.settings.policy.rules[place].called(place),
+        By::Default => "default_rule".to_owned(),
+    }
 }
 
 /// Whom the proxy asks about what, and where people sign in for that.

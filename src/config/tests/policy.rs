@@ -117,7 +117,7 @@ fn each_mistake_in_a_condition_is_said() {
 
 #[test]
 fn each_mistake_in_access_is_said() {
-    refused(&with("[access]\nemails = []"), "access.emails", "leave the key out to let everybody in");
+    refused(&with("[access]\nemails = []"), "access.emails", "leave the key out to ask for no address");
     refused(&with("[access]\nemail_domains = []"), "access.email_domains", "is empty");
     refused(&with("[access]\nclaims = []"), "access.claims", "is empty");
     for bad in ["acme.example", "@acme.example", "a@", "a@b@acme.example", "a b@acme.example", "a@*.example"] {
