@@ -85,6 +85,9 @@ fn one(reader: &mut Reader<'_>, hosts: &[String], prefix: &str) -> Option<Upstre
     if audience.is_some() && pass.is_some_and(|pass| pass != Pass::AccessToken) {
         reader.fault("audience", "is given, but pass is not access_token", None);
     }
+    if members.is_empty() {
+        return None;
+    }
     Some(UpstreamSettings {
         host,
         path,
@@ -161,7 +164,7 @@ mod tests {
         let [upstream] = &tenant.upstreams[..] else { panic!("{:?}", tenant.upstreams) };
         assert_eq!((upstream.path.as_str(), &upstream.rewrite), ("/app", &None));
         assert_eq!(upstream.members, [UpstreamAddress::Url("http://10.0.0.1:8080".parse().unwrap())]);
-        assert_eq!((upstream.connect_timeout, upstream.timeout), (Duration::from_secs(5), Duration::from_secs(60)));
+        assert_eq!((upstream.connect_timeout, upstream.timeout), (Duration::from_secs(5), Duration::from_mins(1)));
         assert!(tenant.csrf && upstream.max_body.is_none() && upstream.pass == Pass::None);
         refused("[[upstreams]]\nurl = \"http://a\"\n", "upstreams[0].path", "is missing");
         refused("[[upstreams]]\npath = \"/app\"\n", "upstreams[0].url", "is missing");

@@ -20,7 +20,7 @@ use crate::config::{UpstreamAddress, UpstreamSettings};
 /// How long a member is left alone that could not be connected to, as long as there are others.
 const REST: Duration = Duration::from_secs(10);
 /// How long a connection is kept that has nothing to do.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_mins(1);
 /// How often a connection of HTTP/2 is asked whether it is still there.
 const PING_EVERY: Duration = Duration::from_secs(20);
 

@@ -71,7 +71,8 @@ pub struct Answer {
 pub struct AnswerBody {
     parts: BodyDataStream<hyper::body::Incoming>,
     is_empty: bool,
-    _in_flight: InFlight,
+    /// Held, never read.
+    in_flight: InFlight,
 }
 
 impl Upstream {
@@ -159,7 +160,7 @@ impl Answer {
         self,
     ) -> Result<(impl AsyncRead + AsyncWrite + Send + Unpin + 'static, impl Send + 'static), UpstreamError> {
         let stream = self.upgrade.await.map_err(|error| UpstreamError::Failed(error.into()))?;
-        Ok((TokioIo::new(stream), self.body._in_flight))
+        Ok((TokioIo::new(stream), self.body.in_flight))
     }
 }
 
@@ -170,7 +171,7 @@ impl AnswerBody {
     }
 
     fn new(incoming: hyper::body::Incoming, in_flight: InFlight) -> Self {
-        Self { is_empty: incoming.is_end_stream(), parts: BodyDataStream::new(incoming), _in_flight: in_flight }
+        Self { is_empty: incoming.is_end_stream(), parts: BodyDataStream::new(incoming), in_flight }
     }
 }
 

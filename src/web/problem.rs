@@ -122,11 +122,11 @@ fn presentation(code: &str) -> (StatusCode, ErrorText) {
         | "issuer_not_ours"
         | "bad_forwarded_header"
         | "form_expected"
+        | "path_refused"
         | "body_cut" => (Status::BAD_REQUEST, Text::BadRequest),
         "body_too_large" => (Status::PAYLOAD_TOO_LARGE, Text::TooLarge),
         "not_found" => (Status::NOT_FOUND, Text::NotFound),
         "method_not_allowed" => (Status::METHOD_NOT_ALLOWED, Text::MethodNotAllowed),
-        "path_refused" => (Status::BAD_REQUEST, Text::BadRequest),
         "csrf_refused" | "origin_refused" => (Status::FORBIDDEN, Text::ForeignRequest),
         "upstream_unreachable" | "upstream_failed" => (Status::BAD_GATEWAY, Text::UpstreamTrouble),
         "upstream_slow" => (Status::GATEWAY_TIMEOUT, Text::UpstreamTrouble),

@@ -70,8 +70,8 @@ fn hop_by_hop(headers: &mut HeaderMap) {
 
 fn is_ours(name: &HeaderName) -> bool {
     let name = name.as_str();
-    let begins = |family: &&str| name.len() >= family.len() && same_bytes(&name.as_bytes()[..family.len()], family);
-    OURS_BEGIN.iter().any(|family| begins(&family)) || OURS.iter().any(|own| same_bytes(name.as_bytes(), own))
+    let begins = |family: &str| name.len() >= family.len() && same_bytes(&name.as_bytes()[..family.len()], family);
+    OURS_BEGIN.iter().any(|family| begins(family)) || OURS.iter().any(|own| same_bytes(name.as_bytes(), own))
 }
 
 fn same(name: &HeaderName, other: &str) -> bool {

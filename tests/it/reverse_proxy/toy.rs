@@ -238,7 +238,7 @@ async fn answer(seen: &Arc<Seen>, mut request: Request<Incoming>) -> Response<Bo
             let (parts, body) = request.into_parts();
             let collected = body.collect().await;
             let trailers = collected.as_ref().ok().and_then(|body| body.trailers()).map(pairs);
-            let body = collected.map(|body| body.to_bytes()).unwrap_or_default();
+            let body = collected.map(http_body_util::Collected::to_bytes).unwrap_or_default();
             let document = json!({
                 "method": parts.method.as_str(),
                 "target": parts.uri.path_and_query().unwrap().as_str(),

@@ -113,7 +113,7 @@ async fn a_web_socket_ends_when_the_gateway_does() {
     let mut socket = open_own(&place).await;
     assert_eq!(say(&mut socket, "hello").await, "hello");
     // It waits until all that runs has ended.
-    place.world.restart_with(|settings| settings.server.drain_timeout = Duration::from_secs(600)).await;
+    place.world.restart_with(|settings| settings.server.drain_timeout = Duration::from_mins(10)).await;
     ended(socket).await;
 }
 
