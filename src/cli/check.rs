@@ -1,8 +1,10 @@
 //! `lychgate check`: reads everything as `serve` would, and says everything that is wrong.
 
+use super::serve::chain;
 use super::{Exit, block_on, online, say_faults};
 use crate::config::{self, Sources};
 use crate::pages::Pages;
+use crate::upstream::Upstream;
 
 /// Checks settings, tenant files and templates; with `online` the providers, too.
 pub(super) fn run(sources: &Sources, ask_providers: bool) -> Exit {
@@ -21,6 +23,14 @@ pub(super) fn run(sources: &Sources, ask_providers: bool) -> Exit {
     if let Err(error) = Pages::new(settings.templates_dir.as_deref()) {
         eprintln!("{error}");
         return Exit::Config;
+    }
+    for tenant in &settings.tenants {
+        for upstream in &tenant.upstreams {
+            if let Err(error) = Upstream::new(upstream.clone()) {
+                eprintln!("tenant {}: upstream {}/: {}", tenant.id, upstream.path, chain(&error));
+                return Exit::Config;
+            }
+        }
     }
     let ids: Vec<&str> = settings.tenants.iter().map(|tenant| tenant.id.as_str()).collect();
     match ids.as_slice() {

@@ -47,12 +47,11 @@ fn one(reader: &mut Reader<'_>, hosts: &[String], prefix: &str) -> Option<Upstre
         reader.fault("host", format!("{host} is not among the tenant's hosts"), Some("add it to `hosts`"));
     }
     let path = reader.parsed("path", plain_path);
-    if !reader.is_set("path") && !reader.is_set("host") {
-        reader.fault("path", "is missing", Some("give a `path`, a `host`, or both"));
-    }
     let path = path.unwrap_or_default();
-    if let Some(reason) = shadowed(&path, prefix) {
-        let key = if reader.is_set("path") || !reader.is_set("host") { "path" } else { "host" };
+    let key = if reader.is_set("path") || !reader.is_set("host") { "path" } else { "host" };
+    if !reader.is_set(key) {
+        reader.fault("path", "is missing", Some("give a `path`, a `host`, or both"));
+    } else if let Some(reason) = shadowed(&path, prefix) {
         reader.fault(key, reason, Some("choose another path, or set `prefix` to move our routes out of its way"));
     }
     let strip = reader.flag("strip_prefix").unwrap_or_default();

@@ -108,7 +108,7 @@ impl Drop for RequestBody {
         // A client that asked first is not sending: reading would tell it to.
         if self.read == 0
             && !self.expects
-            && self.limits.is_too_large()
+            && (self.limits.is_too_large() || self.limits.are_lifted() && !self.limits.is_complete())
             && let Some(incoming) = self.incoming.take()
         {
             tokio::spawn(discard(incoming));

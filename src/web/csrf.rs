@@ -30,9 +30,13 @@ pub(super) fn is_own(request: &Request, tenant: &Tenant, place: &Place) -> bool 
     }
 }
 
-/// Whether a WebSocket is opened by a page that may: browsers always name the page's origin (RFC 6455, section 4.1).
-pub(super) fn may_open_tunnel(request: &Request, tenant: &Tenant, place: &Place) -> bool {
-    request.header("origin").is_some_and(|origin| is_known(origin, tenant, place))
+/// Whether a WebSocket is opened by a page that may: browsers always name the page's origin (RFC 6455, section 4.1), and
+/// where a session speaks for the request it is a browser's.
+pub(super) fn may_open_tunnel(request: &Request, tenant: &Tenant, place: &Place, by_session: bool) -> bool {
+    match request.count("origin") {
+        0 => !by_session,
+        _ => request.header("origin").is_some_and(|origin| is_known(origin, tenant, place)),
+    }
 }
 
 /// Whether an origin is our own or one that the tenant allows to return to.

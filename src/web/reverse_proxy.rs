@@ -24,6 +24,7 @@ use crate::net::split_port;
 use crate::policy::{Decision, Verdict};
 use crate::request_path::RequestPath;
 use crate::secret::ExposeSecret as _;
+use crate::server::Limits;
 use crate::tenant::{Place, Tenant};
 use crate::tenant_id::TenantId;
 use crate::upstream::{self, Head, Upstream, UpstreamError};
@@ -65,6 +66,10 @@ pub(super) async fn answer(
 
 impl Passage<'_> {
     async fn pass(mut self, host: &str, below: &RequestPath<'_>) -> Result<Response, Problem> {
+        let limits = self.request.limits().cloned();
+        if let Some(limits) = &limits {
+            limits.lift(self.upstream.settings.max_body);
+        }
         let upgrades = self.request.wants_web_socket();
         let cookies = Cookies::of(self.tenant, self.place);
         let session = handlers::session_of(self.gateway, self.tenant, &cookies, self.request).await?;
@@ -75,7 +80,7 @@ impl Passage<'_> {
             Ok(permit) => permit,
             Err(decision) => return self.refuse(&decision),
         };
-        if upgrades && !csrf::may_open_tunnel(self.request, self.tenant, self.place) {
+        if upgrades && !csrf::may_open_tunnel(self.request, self.tenant, self.place, permit.session().is_some()) {
             return Err(Problem::new("origin_refused"));
         }
         if self.tenant.settings.csrf
@@ -85,12 +90,8 @@ impl Passage<'_> {
         {
             return Err(Problem::new("csrf_refused"));
         }
-        let limits = self.request.limits().cloned();
-        if let Some(limits) = &limits {
-            limits.lift(self.upstream.settings.max_body);
-            if limits.is_too_large() {
-                return Err(Problem::new("body_too_large"));
-            }
+        if limits.as_ref().is_some_and(Limits::is_too_large) {
+            return Err(Problem::new("body_too_large"));
         }
         let has_body = limits.is_none_or(|limits| limits.has_body());
         let body = self.request.take_body().filter(|_| has_body);
@@ -213,7 +214,7 @@ impl Passage<'_> {
     }
 
     fn problem(&self, error: UpstreamError) -> Problem {
-        let too_large = self.request.limits().is_some_and(crate::server::Limits::is_too_large);
+        let too_large = self.request.limits().is_some_and(Limits::is_too_large);
         let code = match error {
             UpstreamError::BodyCut if too_large => "body_too_large",
             _ => error.code(),

@@ -90,6 +90,11 @@ async fn a_body_larger_than_our_own_routes_take_passes() {
     let place = strict().await;
     let request = place.fetch(Method::POST, "/acme/app/x").body(vec![7; 1 << 20]);
     assert_eq!(place.seen(request).await["body_length"], 1 << 20);
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let request = client.put(place.world.url("/acme/app/x")).header("accept", "application/json");
+    let answer = request.body(vec![7; 1 << 20]).send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "whoever may not pass is told that, and not the size");
+    assert_eq!(place.toy.seen.count(), 1);
     let answer = place.fetch(Method::POST, "/acme/logout").body(vec![7; 1 << 20]).send().await.unwrap();
     assert_eq!(answer.status(), StatusCode::PAYLOAD_TOO_LARGE);
 }
@@ -131,6 +136,25 @@ async fn who_waits_for_a_go_ahead_gets_it_only_if_the_request_passes() {
             let mut rest = String::new();
             stream.read_to_string(&mut rest).await.unwrap();
             assert!(rest.contains("HTTP/1.1 200 OK") && rest.contains("\"body_length\":4"), "{rest}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_without_a_body_has_none() {
+    let place = Place::new().await;
+    for (method, path, status, length) in [
+        (Method::HEAD, "headers", 200, Some("7")),
+        (Method::GET, "same", 304, None),
+        (Method::GET, "empty", 200, Some("0")),
+    ] {
+        // By one connection, so that whatever is left over would be read as the next answer.
+        for _ in 0..2 {
+            let answer = place.fetch(method.clone(), &format!("/acme/app/{path}")).send().await.unwrap();
+            assert_eq!(answer.status(), status, "{path}");
+            let told = answer.headers().get("content-length").map(|value| value.to_str().unwrap().to_owned());
+            assert_eq!(told.as_deref(), length, "{path}");
+            assert_eq!(answer.bytes().await.unwrap().len(), 0, "{path}");
         }
     }
 }

@@ -190,6 +190,8 @@ async fn answer(seen: &Arc<Seen>, mut request: Request<Incoming>) -> Response<Bo
             response.headers_mut().insert("content-type", HeaderValue::from_static("text/event-stream"));
             response
         }
+        "same" => Response::builder().status(304).body(full("")).unwrap(),
+        "empty" => Response::new(full("")),
         "never" => {
             let _given_up = GivenUp(Arc::clone(seen));
             seen.asked.notify_one();
