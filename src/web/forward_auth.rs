@@ -44,6 +44,8 @@ enum Refused {
     Original(#[from] OriginalError),
     #[error("{0} is another tenant's host")]
     OtherTenant(String),
+    #[error("x-forwarded-for is missing, and there are rules on networks")]
+    Client,
     #[error("it is asked about a path below /auth itself")]
     Itself,
     #[error("no setting says where people sign in who want to see {0}: set public_url, or hosts of the tenant")]
@@ -55,8 +57,10 @@ enum Refused {
 enum NoSignIn {
     #[error("the session's cookie of {place} does not reach {host}: set cookie_domain, or put lychgate on that host")]
     OutOfReach { place: String, host: String },
-    #[error("return_to {reason}: {origin} must be among return_to_origins")]
-    ReturnTo { origin: String, reason: ReturnToError },
+    #[error("return_to {reason}; return_to_origins must name {origin}")]
+    Origin { origin: String, reason: ReturnToError },
+    #[error("return_to {0}")]
+    ReturnTo(ReturnToError),
 }
 
 /// How a request does not pass.
@@ -175,7 +179,7 @@ async fn judge<'q>(
 ) -> Result<(&'q Tenant, Permit), Box<Denial>> {
     let (tenant, original, place) = asked(gateway, request, question)?;
     let cookies = Cookies::of(tenant, &place);
-    let address = request.visitor_address().map_err(Refused::from)?;
+    let address = client(request, tenant)?;
     let session = match handlers::session_of(gateway, tenant, &cookies, request).await {
         Ok(session) => session,
         Err(error) => return Err(Denial::new("unavailable", error.into()).at(place)),
@@ -200,6 +204,16 @@ async fn judge<'q>(
         }
     }
     Err(denial.at(place))
+}
+
+/// The client's address. A proxy that does not tell is not the client: rules on networks would take it for one.
+fn client(request: &Request, tenant: &Tenant) -> Result<IpAddr, Refused> {
+    let address = request.visitor_address()?;
+    let told = request.headers().contains_key("x-forwarded-for");
+    if !told && tenant.settings.policy.rules.iter().any(|rule| !rule.networks.is_empty()) {
+        return Err(Refused::Client);
+    }
+    Ok(address)
 }
 
 /// What decided, as the tenant's file calls it.
@@ -257,8 +271,12 @@ fn sign_in_url(
         return_to = format!("{origin}{}", original.path);
         checked = gateway.tenants.return_to(tenant, place, &return_to);
     }
-    if let Err(reason) = checked {
-        return Err(NoSignIn::ReturnTo { origin: origin.into_owned(), reason });
+    match checked {
+        Ok(_) => {}
+        Err(reason @ (ReturnToError::OriginNotAllowed | ReturnToError::OutsideTenant)) => {
+            return Err(NoSignIn::Origin { origin: origin.into_owned(), reason });
+        }
+        Err(reason) => return Err(NoSignIn::ReturnTo(reason)),
     }
     let mut query = form_urlencoded::Serializer::new(String::new());
     query.append_pair("return_to", &return_to);

@@ -3,6 +3,7 @@
 use lychgate::config::{DefaultRule, Effect, IdentityValue, OriginPattern, PathPattern, Rule};
 use lychgate::net::Networks;
 use reqwest::{Method, StatusCode};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use url::Url;
 
 use crate::support::{self, ADA, Browser, Page, Tenant, World};
@@ -19,8 +20,10 @@ use Proxy::{Caddy, Envoy, Nginx, Traefik};
 
 const PROXIES: [Proxy; 4] = [Nginx, Traefik, Caddy, Envoy];
 
+type Headers<'a> = &'a [(&'static str, &'a str)];
+
 /// What a browser sends where it opens a page.
-const NAVIGATION: &[(&str, &str)] =
+const NAVIGATION: Headers =
     &[("accept", "text/html,*/*"), ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")];
 
 const IDENTITY: [&str; 11] = [
@@ -39,13 +42,7 @@ const IDENTITY: [&str; 11] = [
 
 /// A request to an application that `proxy` asks the tenant at `base` about: with these headers, and the cookies of
 /// `browser`.
-async fn asks_at(
-    proxy: Proxy,
-    base: &str,
-    browser: &Browser,
-    request: (&str, &str),
-    headers: &[(&'static str, &str)],
-) -> Page {
+async fn asks_at(proxy: Proxy, base: &str, browser: &Browser, request: (&str, &str), headers: Headers<'_>) -> Page {
     let (method, url) = request;
     let parsed = Url::parse(url).unwrap();
     let authority = &parsed[url::Position::BeforeHost..url::Position::AfterPort];
@@ -78,7 +75,7 @@ async fn asks_at(
     }
 }
 
-async fn asks(proxy: Proxy, browser: &Browser, request: (&str, &str), headers: &[(&'static str, &str)]) -> Page {
+async fn asks(proxy: Proxy, browser: &Browser, request: (&str, &str), headers: Headers<'_>) -> Page {
     asks_at(proxy, "/acme", browser, request, headers).await
 }
 
@@ -187,7 +184,7 @@ async fn a_browser_that_opens_a_page_is_told_where_to_sign_in() {
 async fn nothing_but_a_navigation_begins_a_sign_in() {
     let world = acme().await;
     let (get, post) = ("GET", "POST");
-    let cases: &[(&str, &str, &[(&'static str, &str)])] = &[
+    let cases: &[(&str, &str, Headers)] = &[
         ("a script", get, &[("accept", "*/*"), ("sec-fetch-mode", "cors"), ("sec-fetch-dest", "empty")]),
         ("an old script", get, &[("accept", "text/html"), ("x-requested-with", "XMLHttpRequest")]),
         ("a script that wants JSON", get, &[("accept", "application/json")]),
@@ -357,8 +354,10 @@ async fn a_question_that_is_not_clear_is_refused() {
         ["/a/../b", "/%2e%2e/b", "//b", "/a//b", "/a;b", "/a%2fb", "/a%5cb", "/a%23b", "/a%00", "/%ff", "/%252e", "/%"]
     {
         for proxy in PROXIES {
-            // A client library would mend the path of an envoy's request.
-            if proxy == Envoy && target.contains("..") || proxy == Envoy && target.contains("%2e%2e") {
+            if proxy == Envoy {
+                // A client library would mend the path.
+                let status = raw_status(&world, &browser, &format!("/acme/auth/envoy{target}")).await;
+                assert_eq!(status, "403", "{target}");
                 continue;
             }
             let page = asks(proxy, &browser, ("GET", &url(target)), NAVIGATION).await;
@@ -407,6 +406,36 @@ async fn a_question_that_is_not_clear_is_refused() {
             wrong.push((name, value.to_owned()));
             assert_refused(&ask(wrong).await, &format!("{path}, {name}"));
         }
+    }
+}
+
+/// The status of a GET, as Envoy sends it, whose path nobody mends.
+async fn raw_status(world: &World, browser: &Browser, path: &str) -> String {
+    let (name, value) =
+        browser.cookies_named("lychgate-acme").into_iter().find(|(_, value)| value.len() == 70).unwrap();
+    let head = format!("Host: {}\r\nX-Forwarded-Proto: http\r\nCookie: {name}={value}", world.address);
+    let mut socket = tokio::net::TcpStream::connect(world.address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\n{head}\r\nConnection: close\r\n\r\n");
+    socket.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).await.unwrap();
+    answer.split(' ').nth(1).unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn an_envoys_path_is_read_as_it_came() {
+    let world = acme().await;
+    let browser = world.signed_in("acme").await;
+    for (path, status) in [
+        ("/acme/auth/envoy/a/b?c=/../d", "200"),
+        ("/acme/auth/envoy/", "200"),
+        ("/acme/auth/envoy", "403"),
+        ("/acme/auth/envoy/../x", "403"),
+        ("/acme/auth/envoy/a/./b", "403"),
+        ("/acme/auth/envoy//", "403"),
+        ("/acme/auth/envoy/acme/auth/envoy/x", "403"),
+    ] {
+        assert_eq!(raw_status(&world, &browser, path).await, status, "{path}");
     }
 }
 
@@ -596,6 +625,31 @@ async fn a_public_page_shows_every_identity_header_and_nobody_in_them() {
     let browser = world.signed_in("acme").await;
     let page = asks(Caddy, &browser, ("GET", &world.url("/public/a")), &[]).await;
     assert_eq!(page.header("x-auth-request-email"), ADA, "who is known is told");
+}
+
+#[tokio::test]
+async fn a_rule_on_networks_asks_for_the_client_and_not_for_the_proxy() {
+    let mut world = acme().await;
+    world
+        .restart_with(|settings| {
+            let networks = |text| [lychgate::net::parse_network(text).unwrap()].into_iter().collect();
+            let within = |text, effect| Rule { networks: networks(text), ..rule(None, None, effect) };
+            settings.tenants[0].policy.rules =
+                vec![within("127.0.0.0/8", Effect::Public), within("203.0.113.0/24", Effect::Deny)];
+        })
+        .await;
+    for proxy in PROXIES {
+        let spoofed = [("x-forwarded-for", "127.0.0.1"), ("x-real-ip", "127.0.0.1")];
+        for headers in [&spoofed[..], &[]] {
+            let page = asks(proxy, &world.browser(), ("POST", &page_of(&world)), headers).await;
+            assert_refused(&page, &format!("{proxy:?}: 203.0.113.7"));
+            assert!(page.body.contains("access_refused"), "{}", page.body);
+        }
+    }
+    let mut asking = world.browser().with("x-original-url", &page_of(&world)).with("x-original-method", "GET");
+    assert_refused(&asking.get("/acme/auth").await, "nobody said who the client is");
+    let page = asking.with("x-forwarded-for", "198.51.100.1").get("/acme/auth").await;
+    assert_eq!(page.status, StatusCode::UNAUTHORIZED);
 }
 
 #[tokio::test]
