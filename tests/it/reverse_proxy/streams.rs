@@ -57,6 +57,27 @@ async fn a_body_streams_both_ways_at_once_for_as_long_as_it_likes() {
 }
 
 #[tokio::test]
+async fn a_client_may_speak_http2() {
+    let place = strict().await;
+    let client = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
+    let request = |method, path: &str| {
+        let request = client.request(method, place.world.url(path)).header("cookie", cookies(&place.ada));
+        request.header("cookie", "app=1").header("sec-fetch-site", "same-origin")
+    };
+    let seen = place.seen(request(Method::GET, "/acme/app/x?y")).await;
+    assert_eq!((seen["target"].as_str(), header(&seen, "cookie")), (Some("/acme/app/x?y"), vec!["app=1"]));
+    assert!(header(&seen, "transfer-encoding").is_empty() && header(&seen, "content-length").is_empty(), "{seen}");
+    let seen = place.seen(request(Method::POST, "/acme/app/x").body(vec![7; 1 << 20])).await;
+    assert_eq!(seen["body_length"], 1 << 20);
+    // Two streams at once; the one that waits does not end the connection.
+    let mut events = request(Method::GET, "/acme/app/events").send().await.unwrap().bytes_stream();
+    assert!(tokio::time::timeout(WHILE, events.next()).await.is_err(), "not closed");
+    assert_eq!(place.seen(request(Method::GET, "/acme/app/x")).await["method"], "GET");
+    place.toy.seen.events.send("data: 1\n\n").unwrap();
+    assert_eq!(events.next().await.unwrap().unwrap(), "data: 1\n\n");
+}
+
+#[tokio::test]
 async fn events_may_be_far_apart() {
     let place = strict().await;
     let answer = place.fetch(Method::GET, "/acme/app/events").send().await.unwrap();
