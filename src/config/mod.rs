@@ -27,7 +27,7 @@ pub use identity::{IdentitySettings, IdentityValue};
 pub use keys::{settings_table, tenant_sample, tenant_table};
 pub use patterns::*;
 pub use policy::*;
-pub use read::{Loaded, load};
+pub use read::{Loaded, examine, load};
 pub use settings::*;
 pub use sources::Sources;
 pub use tenant::*;

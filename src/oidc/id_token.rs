@@ -183,8 +183,12 @@ impl<'a> UnverifiedIdToken<'a> {
         let text = |name| match header.get(name) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text.clone())),
-            Some(_) => Err(Malformed("alg or kid is no text")),
+            Some(_) => Err(Malformed("alg, kid or typ is no text")),
         };
+        // RFC 8725, section 3.11: a token that says it is of another kind, such as a logout token, is no id token.
+        if text("typ")?.is_some_and(|typ| !typ.eq_ignore_ascii_case("JWT")) {
+            return Err(Malformed("its header has another typ than JWT"));
+        }
         let alg = text("alg")?.ok_or(Malformed("its header has no alg"))?;
         Ok(Self { message, payload, signature, alg, kid: text("kid")? })
     }

@@ -51,25 +51,27 @@ pub(super) fn problem(gateway: &Gateway, request: &Request, home: Option<Home<'_
 
 /// Logs a problem with its whole cause.
 pub(super) fn log(problem: &Problem) {
-    let (code, cause) = (problem.code, problem.chain());
+    let (code, cause) = (problem.code, problem.chain().map(tracing::field::display));
     if problem.presentation().0.is_server_error() {
-        tracing::error!(code, %cause, "refused");
+        tracing::error!(code, cause, "refused");
     } else {
-        tracing::info!(code, %cause, "refused");
+        tracing::info!(code, cause, "refused");
     }
 }
 
 /// A problem as JSON (RFC 9457).
 pub(super) fn problem_json(request: &Request, problem: &Problem) -> Response {
     let (status, _) = problem.presentation();
-    let document = json!({
+    let mut document = json!({
         "type": "about:blank",
         "title": status.canonical_reason(),
         "status": status.as_u16(),
         "code": problem.code,
-        "detail": problem.detail,
         "request_id": request.id(),
     });
+    if let Some(detail) = problem.detail.as_ref().or(problem.provider_said.as_ref()) {
+        document["detail"] = json!(detail);
+    }
     let mut response = answers::json(status, PROBLEM_JSON, &document);
     add_headers(&mut response, problem);
     response
@@ -83,7 +85,8 @@ pub(super) fn problem_page(
     problem: &Problem,
 ) -> Response {
     let (status, text) = problem.presentation();
-    let page = ErrorPage { status: status.as_u16(), text, code: problem.code, detail: problem.detail.as_deref() };
+    let (detail, provider_said) = (problem.detail.as_deref(), problem.provider_said.as_deref());
+    let page = ErrorPage { status: status.as_u16(), text, code: problem.code, detail, provider_said };
     let mut response = render(gateway, request, home, status, &Page::Error(page));
     add_headers(&mut response, problem);
     response
