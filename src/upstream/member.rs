@@ -204,3 +204,35 @@ where
 {
     builder().pool_max_idle_per_host(0).build(dial)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Pass;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_member_that_could_not_be_reached_rests_for_a_while() {
+        let address = UpstreamAddress::Url("http://127.0.0.1:1".parse().unwrap());
+        let settings = UpstreamSettings {
+            host: None,
+            path: String::new(),
+            rewrite: None,
+            members: Vec::new(),
+            connect_timeout: Duration::from_secs(5),
+            timeout: Duration::from_mins(1),
+            max_body: None,
+            preserve_host: false,
+            ca: None,
+            pass: Pass::None,
+            audience: None,
+        };
+        let member = Arc::new(Member::new(&address, &settings).unwrap());
+        assert_eq!(member.load(), (false, 0));
+        member.rest();
+        let in_flight = InFlight::new(&member);
+        assert_eq!(member.load(), (true, 1), "after all that do not rest");
+        tokio::time::advance(REST + Duration::from_millis(1)).await;
+        drop(in_flight);
+        assert_eq!(member.load(), (false, 0));
+    }
+}

@@ -393,7 +393,7 @@ async fn an_application_that_is_down_or_slow_is_told_as_page_and_as_json() {
 }
 
 #[tokio::test]
-async fn several_servers_share_the_load_and_a_dead_one_rests() {
+async fn several_servers_share_the_load_and_a_dead_one_fails_nobody() {
     let (one, two) = (Toy::start().await, Toy::start().await);
     let dead = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let place = Place::with(|_, settings| {
