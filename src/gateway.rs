@@ -14,11 +14,11 @@ use crate::clock::Clock;
 use crate::config::Settings;
 use crate::metrics::Metrics;
 use crate::net::{Networks, Scheme, Visitor, split_port};
-use crate::oidc::{ProviderSetupError, Providers};
+use crate::oidc::Providers;
 use crate::pages::{Pages, PagesError};
 use crate::secret::{RingKey, RingKeyError};
 use crate::session::{OpenError, Sessions};
-use crate::tenant::{Place, ReturnTo, ReturnToError, Tenant};
+use crate::tenant::{Place, ReturnTo, ReturnToError, Tenant, TenantError};
 use crate::tenant_id::TenantId;
 
 /// Everything a request may need.
@@ -72,14 +72,14 @@ pub enum GatewayError {
     /// A template is wrong.
     #[error("templates: {0}")]
     Pages(#[from] PagesError),
-    /// A tenant's provider cannot be set up.
+    /// A tenant cannot be set up.
     #[error("tenant {tenant}")]
-    Provider {
+    Tenant {
         /// Whose.
         tenant: TenantId,
         /// What is wrong.
         #[source]
-        cause: ProviderSetupError,
+        cause: TenantError,
     },
 }
 
@@ -168,8 +168,8 @@ pub enum Destination<'a> {
         tenant: Arc<Tenant>,
         /// Where it was found.
         place: Place,
-        /// The path below [`Place::base`].
-        route: &'a str,
+        /// The path below [`Place::base`]; none outside it, where only the tenant's applications are.
+        route: Option<&'a str>,
     },
     /// To the assets of a tenant's own host, or of the shared origin: the file's name.
     Asset(&'a str),
@@ -191,7 +191,7 @@ impl Tenants {
         };
         for settings in &settings.tenants {
             let tenant = Tenant::new(settings.clone(), providers, ring);
-            let tenant = tenant.map_err(|cause| GatewayError::Provider { tenant: settings.id.clone(), cause })?;
+            let tenant = tenant.map_err(|cause| GatewayError::Tenant { tenant: settings.id.clone(), cause })?;
             let tenant = Arc::new(tenant);
             for host in &tenant.settings.hosts {
                 tenants.by_host.insert(host.clone(), tenant.clone());
@@ -307,8 +307,8 @@ fn found<'a>(tenant: &Arc<Tenant>, place: Place, path: &'a str) -> Destination<'
         return Destination::Asset(file);
     }
     match below(&place.base) {
-        Some(route) => Destination::Tenant { tenant: tenant.clone(), place, route },
-        None => Destination::Nowhere,
+        None if tenant.upstreams.is_empty() => Destination::Nowhere,
+        route => Destination::Tenant { tenant: tenant.clone(), place, route },
     }
 }
 

@@ -6,7 +6,7 @@
 //! | --- | --- | --- |
 //! | 0 ground | [`clock`], [`secret`], [`tenant_id`], [`net`], [`metrics`], [`request_path`], [`pages`] | time, secrets, the validated slug, addresses, every Prometheus series, the one form of a path, templates → HTML |
 //! | 1 asked for | [`config`] | settings: raw → resolved and checked, all faults at once |
-//! | 2 skills | [`oidc`], [`session`], [`policy`] | unaware of one another: the protocol; the record and its stores; who may pass |
+//! | 2 skills | [`oidc`], [`session`], [`policy`], [`upstream`] | unaware of one another: the protocol; the record and its stores; who may pass; the applications behind us |
 //! | 3 domain | [`tenant`], [`gateway`] | a tenant, found once a request; the one state struct |
 //! | 4 use cases | [`flow`] | the product in domain words, no HTTP types |
 //! | 5 the outside | [`web`], [`server`] | routes, handlers, problems; accept, limit, time out, drain |
@@ -30,4 +30,5 @@ pub mod server;
 pub mod session;
 pub mod tenant;
 pub mod tenant_id;
+pub mod upstream;
 pub mod web;

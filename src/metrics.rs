@@ -148,6 +148,12 @@ series! {
     cache_requests_total: IntCounterVec { cache, result };
     /// Bytes of the Set-Cookie headers of one response.
     set_cookie_size_bytes: Histogram {} in COOKIE_BUCKETS;
+    /// Requests to upstreams, by outcome and class of status.
+    upstream_requests_total: IntCounterVec { tenant, outcome, status };
+    /// Time until an upstream's answer begins, in seconds.
+    upstream_request_duration_seconds: HistogramVec { outcome } in REQUEST_BUCKETS;
+    /// Open WebSockets to upstreams.
+    upstream_tunnels: IntGaugeVec { tenant };
     /// Tenants, by state.
     tenants: IntGaugeVec { state };
     /// End of validity of a loaded certificate, in seconds since the epoch.

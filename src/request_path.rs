@@ -69,8 +69,8 @@ impl<'a> RequestPath<'a> {
         let decoded = decode(raw)?;
         check(raw, &decoded)?;
         let encoded = match &decoded {
-            Cow::Borrowed(plain) => utf8_percent_encode(plain, KEPT).into(),
-            Cow::Owned(text) => Cow::Owned(utf8_percent_encode(text, KEPT).to_string()),
+            Cow::Borrowed(plain) => encode(plain),
+            Cow::Owned(text) => Cow::Owned(encode(text).into_owned()),
         };
         Ok(Self { decoded, encoded })
     }
@@ -96,6 +96,28 @@ impl<'a> RequestPath<'a> {
         &self.encoded
     }
 
+    /// What follows `prefix`, a path without a slash at its end, decoded: nothing, or a slash and more.
+    pub fn after(&self, prefix: &str) -> Option<&str> {
+        self.decoded.strip_prefix(prefix).filter(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+
+    /// The path as seen from `prefix`.
+    pub fn below(&self, prefix: &str) -> Option<RequestPath<'_>> {
+        if prefix.is_empty() {
+            return Some(RequestPath { decoded: (&*self.decoded).into(), encoded: (&*self.encoded).into() });
+        }
+        let rest = self.after(prefix)?;
+        let rest = if rest.is_empty() { "/" } else { rest };
+        Some(RequestPath { decoded: rest.into(), encoded: encode(rest) })
+    }
+
+    /// The path with `other` in the place of `prefix`, both decoded and without a slash at the end, as it goes into a
+    /// URL.
+    pub fn rewritten(&self, prefix: &str, other: &str) -> Option<String> {
+        let path = format!("{other}{}", self.after(prefix)?);
+        Some(encode(if path.is_empty() { "/" } else { &path }).into_owned())
+    }
+
     /// The segments between slashes, decoded; a slash at the end leaves an empty last one.
     pub fn segments(&self) -> impl Iterator<Item = &str> {
         self.decoded[1..].split('/')
@@ -106,6 +128,10 @@ impl fmt::Display for RequestPath<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.encoded)
     }
+}
+
+fn encode(path: &str) -> Cow<'_, str> {
+    utf8_percent_encode(path, KEPT).into()
 }
 
 fn decode(raw: &str) -> Result<Cow<'_, str>, PathError> {
@@ -173,6 +199,19 @@ mod tests {
             let parsed = RequestPath::parse(raw).unwrap();
             assert_eq!((parsed.as_str(), parsed.encoded()), (decoded, encoded), "{raw}");
         }
+    }
+
+    #[test]
+    fn a_prefix_ends_at_a_slash() {
+        let path = RequestPath::parse("/acme/%C3%A4/x").unwrap();
+        assert_eq!(path.below("/acme").unwrap().encoded(), "/%C3%A4/x");
+        assert_eq!(path.below("/acme/ä/x").unwrap().as_str(), "/");
+        assert_eq!(path.below("").unwrap(), path);
+        assert!(path.below("/ac").is_none() && path.below("/acme/ä/x/").is_none());
+        assert_eq!(path.rewritten("/acme/ä", "").unwrap(), "/x");
+        assert_eq!(path.rewritten("/acme/ä/x", "").unwrap(), "/");
+        assert_eq!(path.rewritten("/acme", "/v 2").unwrap(), "/v%202/%C3%A4/x");
+        assert!(path.rewritten("/acm", "").is_none());
     }
 
     #[test]

@@ -5,13 +5,31 @@ use std::sync::Arc;
 
 use url::Url;
 
-use crate::config::TenantSettings;
+use crate::config::{TenantSettings, UpstreamSettings};
 use crate::oidc::{Provider, ProviderSetupError, Providers};
 use crate::secret::{Key, RingKey};
 use crate::tenant_id::TenantId;
+use crate::upstream::{Upstream, UpstreamSetupError};
 
 /// The longest address to come back to, in bytes. What is too long for the attempt's cookie comes back to a shorter one.
 pub const MAX_RETURN_TO: usize = 2048;
+
+/// Why a tenant could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum TenantError {
+    /// Its provider cannot be set up.
+    #[error(transparent)]
+    Provider(#[from] ProviderSetupError),
+    /// One of its upstreams cannot.
+    #[error("upstream {path}/")]
+    Upstream {
+        /// Which one.
+        path: String,
+        /// What is wrong.
+        #[source]
+        cause: UpstreamSetupError,
+    },
+}
 
 /// A tenant, ready to sign people in.
 #[derive(Debug)]
@@ -20,6 +38,8 @@ pub struct Tenant {
     pub settings: TenantSettings,
     /// Its OpenID provider.
     pub provider: Provider,
+    /// The applications behind it, the most specific first.
+    pub upstreams: Vec<Upstream>,
     attempt_key: Key,
 }
 
@@ -28,14 +48,15 @@ impl Tenant {
     ///
     /// # Errors
     /// Certificates, proxy or private key cannot be used.
-    pub fn new(
-        settings: TenantSettings,
-        providers: &Arc<Providers>,
-        ring: &RingKey,
-    ) -> Result<Self, ProviderSetupError> {
+    pub fn new(settings: TenantSettings, providers: &Arc<Providers>, ring: &RingKey) -> Result<Self, TenantError> {
         let provider = providers.provider(&settings.id, &settings.provider)?;
         let attempt_key = ring.derive(&settings.id, "sign-in attempt");
-        Ok(Self { settings, provider, attempt_key })
+        let upstream = |settings: &UpstreamSettings| {
+            let cannot = |cause| TenantError::Upstream { path: settings.path.clone(), cause };
+            Upstream::new(settings.clone()).map_err(cannot)
+        };
+        let upstreams = settings.upstreams.iter().map(upstream).collect::<Result<_, _>>()?;
+        Ok(Self { settings, provider, upstreams, attempt_key })
     }
 
     /// Its id.

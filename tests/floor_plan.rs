@@ -17,9 +17,10 @@ const NEIGHBOURS: &[(&str, &str)] = &[("gateway", "tenant"), ("web", "server")];
 /// Each big dependency and its homes.
 const HOMES: &[(&str, &[&str])] = &[
     ("warp", &["web", "server", "demo"]),
-    ("hyper", &["server", "demo"]),
-    ("hyper_util", &["server", "demo"]),
-    ("rustls", &["server", "oidc"]),
+    ("hyper", &["server", "upstream", "demo"]),
+    ("hyper_util", &["server", "upstream", "demo"]),
+    ("hyper_rustls", &["upstream"]),
+    ("rustls", &["server", "upstream", "oidc"]),
     ("tokio_rustls", &["server"]),
     ("x509_cert", &["server"]),
     ("openidconnect", &["oidc", "demo"]),

@@ -7,6 +7,7 @@ use crate::metrics::Metrics;
 use crate::oidc::Providers;
 use crate::pages::Pages;
 use crate::server;
+use crate::upstream::Upstream;
 
 /// Checks settings, tenant files, templates, keys and certificates; with `online` the providers, too.
 pub(super) async fn run(sources: &Sources, ask_providers: bool) -> Exit {
@@ -14,6 +15,7 @@ pub(super) async fn run(sources: &Sources, ask_providers: bool) -> Exit {
     faults.0.extend(certificate_fault(&settings).await);
     faults.0.extend(template_faults(&settings));
     faults.0.extend(provider_faults(&settings));
+    faults.0.extend(settings.tenants.iter().flat_map(upstream_faults));
     if !faults.0.is_empty() {
         say_faults(&faults);
         return Exit::Config;
@@ -51,4 +53,14 @@ fn provider_faults(settings: &Settings) -> Vec<Fault> {
         Some(Fault { file, key, reason: format!("cannot be used: {}", serve::chain(&error)), help: None })
     };
     settings.tenants.iter().filter_map(fault).collect()
+}
+
+/// The same of its upstreams: certificates that are none.
+fn upstream_faults(tenant: &config::TenantSettings) -> Vec<Fault> {
+    let fault = |upstream: &config::UpstreamSettings| {
+        let error = Upstream::new(upstream.clone()).err()?;
+        let reason = format!("the upstream at {}/ cannot be used: {}", upstream.path, serve::chain(&error));
+        Some(Fault { file: format!("tenant {}", tenant.id), key: "upstreams".to_owned(), reason, help: None })
+    };
+    tenant.upstreams.iter().filter_map(fault).collect()
 }

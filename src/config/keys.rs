@@ -150,6 +150,8 @@ pub(super) const TENANT: &[Key] = &[
     with("default_rule", r#""signed_in""#, "Who passes where no rule matches: signed_in, or deny (nobody)."),
     with("hosts", "[]", "Host names at whose root this tenant stands."),
     with("prefix", r#""""#, "Below which path our routes stand, such as \"/.lychgate\"."),
+    with("csrf", "true", "Whether a request to an upstream that changes something must come from our own pages."),
+    list("upstreams", UPSTREAM, "Applications behind us."),
     none(
         "cookie_domain",
         r#""acme.example""#,
@@ -250,6 +252,31 @@ const CONDITION: &[Key] = &[
     none("any_of", r#"["admin", "staff"]"#, "Holds if the claim is one of these, or a list with one of these in it."),
     none("all_of", r#"["admin", "staff"]"#, "Holds if the claim is a list with all of these in it."),
     none("present", "true", "Holds if the claim is there, and is neither null, false nor empty."),
+];
+
+/// The keys of one of `[[upstreams]]`.
+const UPSTREAM: &[Key] = &[
+    none("path", r#""/app""#, "The path it stands below; all of `host` if unset."),
+    none(
+        "host",
+        r#""app.acme.example""#,
+        "One of `hosts`, the only one it answers on; every place of the tenant if unset.",
+    ),
+    none("url", r#""http://127.0.0.1:8080""#, "Where it runs: http, https, or \"unix:/run/app.sock\"."),
+    none("urls", r#"["http://10.0.0.1:8080", "http://10.0.0.2:8080"]"#, "Several of these, which share the load."),
+    with("strip_prefix", "false", "Whether it sees paths without what stands before its own."),
+    none("rewrite", r#""/v2""#, "What it sees instead of that."),
+    with("connect_timeout", r#""5s""#, "How long a connection to it may take."),
+    with("timeout", r#""60s""#, "How long it may do nothing before its answer begins."),
+    none("max_body", r#""1GiB""#, "The largest body of a request to it; any if unset."),
+    with("preserve_host", "false", "Whether it sees the host that the browser asked for, not its own."),
+    none("ca_file", r#""app-ca.pem""#, "Certificates, PEM, trusted for it instead of the system's."),
+    with("pass", r#""none""#, "The token it gets as Authorization: Bearer: access_token, id_token, or none."),
+    none(
+        "audience",
+        r#""https://api.acme.example""#,
+        "The API that the access token is for; the tenant's `audience` if unset.",
+    ),
 ];
 
 /// The keys that the least tenant file holds; the sample shows them without `#`.

@@ -12,6 +12,7 @@ mod policy;
 mod read;
 mod read_policy;
 mod read_tenant;
+mod read_upstream;
 mod reader;
 mod settings;
 mod sources;
@@ -19,6 +20,7 @@ mod tenant;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod upstream;
 mod values;
 
 pub use fault::{Fault, Faults};
@@ -31,3 +33,4 @@ pub use settings::*;
 pub use sources::Sources;
 pub use tenant::*;
 pub use tokens::TokenSettings;
+pub use upstream::*;

@@ -13,7 +13,7 @@ use super::read_policy;
 use super::reader::Reader;
 use super::{
     AuthorizeParams, ClientAuth, Fault, FetchSettings, Look, ProviderSettings, ResponseMode, SessionLimits,
-    SignInSettings, SignOutSettings, SigningAlg, Sources, TenantSettings, tokens, values,
+    SignInSettings, SignOutSettings, SigningAlg, Sources, TenantSettings, read_upstream, tokens, values,
 };
 use crate::secret::SecretString;
 use crate::tenant_id::TenantId;
@@ -97,15 +97,25 @@ pub(super) fn tenant(reader: &mut Reader<'_>, id: TenantId, public_url: Option<&
         let help = "set an https public_url, or use query";
         reader.fault("response_mode", "form_post needs https, since its cookie does", Some(help));
     }
+    let prefix = prefix.unwrap_or_default();
+    let upstreams = read_upstream::read(reader, &hosts, &prefix);
     let cookie_domain = cookie_domain(reader, public_url, &hosts);
     let scopes = sign_in.scopes.clone();
+    let tokens = tokens::read(reader, &scopes, provider.as_ref().is_some_and(|provider| provider.auth0));
+    for (i, audience) in upstreams.iter().enumerate().filter_map(|(i, upstream)| Some((i, upstream.audience.as_ref()?)))
+    {
+        if sign_in.fixed.audience.as_ref() != Some(audience) && !tokens.audiences.contains(audience) {
+            let help = "add it to tokens.audiences";
+            reader.fault(&format!("upstreams[{i}].audience"), "is no audience of the tenant", Some(help));
+        }
+    }
     let tenant = TenantSettings {
         id,
         hosts,
-        prefix: prefix.unwrap_or_default(),
+        prefix,
         sign_in,
         session: session(reader),
-        tokens: tokens::read(reader, &scopes, provider.as_ref().is_some_and(|provider| provider.auth0)),
+        tokens,
         sign_out: SignOutSettings {
             at_provider: reader.flag("logout_at_provider").unwrap_or_default(),
             federated: reader.flag("federated_logout").unwrap_or_default(),
@@ -114,6 +124,8 @@ pub(super) fn tenant(reader: &mut Reader<'_>, id: TenantId, public_url: Option<&
         policy: read_policy::policy(reader, provider.as_ref().map_or(0, |provider| provider.leeway)),
         identity: identity(reader),
         cookie_domain,
+        upstreams,
+        csrf: reader.flag("csrf").unwrap_or(true),
         look: look(reader),
         remember_users: reader.flag("remember_users").unwrap_or_default(),
         provider: provider?,

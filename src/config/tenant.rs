@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::{IdentitySettings, PolicySettings, TokenSettings, values};
+use super::{IdentitySettings, PolicySettings, TokenSettings, UpstreamSettings, values};
 use crate::secret::SecretString;
 use crate::tenant_id::TenantId;
 
@@ -30,6 +30,10 @@ pub struct TenantSettings {
     pub sign_out: SignOutSettings,
     /// Who may pass.
     pub policy: PolicySettings,
+    /// The applications behind it, the most specific first.
+    pub upstreams: Vec<UpstreamSettings>,
+    /// Whether a request that changes something must come from our own pages.
+    pub csrf: bool,
     /// What applications learn of whoever passes.
     pub identity: IdentitySettings,
     /// The domain whose hosts all get the session's cookie.

@@ -36,6 +36,10 @@ pub enum ErrorText {
     MethodNotAllowed,
     /// A host name that we do not serve.
     Misdirected,
+    /// Another site's page, or none, made a request that changes something.
+    ForeignRequest,
+    /// The application behind us is down, slow, or answers nonsense.
+    UpstreamTrouble,
     /// We cannot answer right now.
     Unavailable,
     /// The request is larger than we read.
@@ -48,7 +52,7 @@ pub enum ErrorText {
 
 impl ErrorText {
     /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::AccessDenied,
         Self::UserBlocked,
         Self::SignInRequired,
@@ -65,6 +69,8 @@ impl ErrorText {
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::Misdirected,
+        Self::ForeignRequest,
+        Self::UpstreamTrouble,
         Self::Unavailable,
         Self::TooLarge,
         Self::BadRequest,
@@ -90,6 +96,8 @@ impl ErrorText {
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::Misdirected => "misdirected",
+            Self::ForeignRequest => "foreign_request",
+            Self::UpstreamTrouble => "upstream_trouble",
             Self::Unavailable => "unavailable",
             Self::TooLarge => "too_large",
             Self::BadRequest => "bad_request",
@@ -120,7 +128,8 @@ impl ErrorText {
                 &[Action::Start]
             }
             Self::Misdirected => &[],
-            Self::Unavailable | Self::Internal => &[Action::Reload],
+            Self::ForeignRequest => &[Action::Start],
+            Self::UpstreamTrouble | Self::Unavailable | Self::Internal => &[Action::Reload],
         }
     }
 }

@@ -32,6 +32,8 @@ struct State {
     handling: usize,
     /// Requests whose answer has not ended.
     open: usize,
+    /// Answers under way whose next part is not there yet: nobody waits for the client.
+    starving: usize,
     /// Since when a head is on its way.
     head_since: Option<Instant>,
     /// When something last went on.
@@ -53,7 +55,7 @@ impl Activity {
     /// A connection just opened: the first head is awaited.
     pub(super) fn new(settings: &ServerSettings, running: Arc<AtomicUsize>) -> Arc<Self> {
         let now = Instant::now();
-        let state = State { http2: false, handling: 0, open: 0, head_since: Some(now), progress: now };
+        let state = State { http2: false, handling: 0, open: 0, starving: 0, head_since: Some(now), progress: now };
         Arc::new(Self {
             state: Mutex::new(state),
             changed: AtomicWaker::new(),
@@ -75,7 +77,7 @@ impl Activity {
         state.open += 1;
         state.head_since = None;
         self.running.fetch_add(1, Ordering::AcqRel);
-        OpenRequest { activity: Arc::clone(self), handling: true }
+        OpenRequest { activity: Arc::clone(self), handling: true, starving: false }
     }
 
     /// Notes that something went on.
@@ -101,7 +103,7 @@ impl Activity {
 
     fn deadline(&self) -> Option<(Instant, Overdue)> {
         let state = self.state();
-        match (state.handling, state.open, state.head_since) {
+        match (state.handling + state.starving, state.open, state.head_since) {
             (0, 0, Some(since)) => Some((since + self.header_timeout, Overdue::Head)),
             (0, 0, None) => Some((state.progress + self.idle_timeout, Overdue::Request)),
             (0, ..) => Some((state.progress + self.idle_timeout, Overdue::Reading)),
@@ -138,6 +140,7 @@ impl Activity {
 pub(super) struct OpenRequest {
     activity: Arc<Activity>,
     handling: bool,
+    starving: bool,
 }
 
 impl OpenRequest {
@@ -152,9 +155,24 @@ impl OpenRequest {
         }
     }
 
-    /// Notes that a part of the answer was taken.
-    pub(super) fn progress(&self) {
-        self.activity.progress();
+    /// Notes that the client would take the next part of the answer: which is there, or must be waited for.
+    pub(super) fn waits_for_us(&mut self, starving: bool) {
+        let mut state = self.activity.state();
+        state.progress = Instant::now();
+        if std::mem::replace(&mut self.starving, starving) == starving {
+            return;
+        }
+        if starving {
+            state.starving += 1;
+        } else {
+            state.starving -= 1;
+            // In HTTP/1 the body is polled by the connection's own task, which looks at the deadline next.
+            let other_task = state.http2;
+            drop(state);
+            if other_task {
+                self.activity.changed.wake();
+            }
+        }
     }
 }
 
@@ -162,6 +180,7 @@ impl Drop for OpenRequest {
     fn drop(&mut self) {
         self.answered();
         let mut state = self.activity.state();
+        state.starving -= usize::from(self.starving);
         state.open -= 1;
         state.progress = Instant::now();
         drop(state);
@@ -253,6 +272,20 @@ mod tests {
         assert_eq!(awaited(&activity), Some(Overdue::Request));
         activity.read();
         assert_eq!(awaited(&activity), Some(Overdue::Head));
+    }
+
+    #[tokio::test]
+    async fn a_client_is_not_to_blame_while_its_answer_has_no_next_part() {
+        let activity = activity();
+        let mut request = activity.begin(false);
+        request.answered();
+        request.waits_for_us(true);
+        assert_eq!(awaited(&activity), None);
+        request.waits_for_us(false);
+        assert_eq!(awaited(&activity), Some(Overdue::Reading));
+        request.waits_for_us(true);
+        drop(request);
+        assert_eq!(awaited(&activity), Some(Overdue::Request));
     }
 
     #[tokio::test]

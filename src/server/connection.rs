@@ -16,6 +16,7 @@ use tokio_rustls::TlsAcceptor;
 use super::Server;
 use super::activity::{Activity, Overdue, Watched};
 use super::request::{MAX_HEADERS, Requests};
+use super::tunnel::Slot;
 use crate::config::ServerSettings;
 
 /// Requests at the same time on one connection of HTTP/2.
@@ -50,11 +51,18 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let activity = Activity::new(&server.settings, Arc::clone(&server.running));
-    let requests = Arc::new(Requests { server: Arc::clone(&server), activity: Arc::clone(&activity), peer, over_tls });
+    let tunnel = Slot::default();
+    let requests = Arc::new(Requests {
+        server: Arc::clone(&server),
+        activity: Arc::clone(&activity),
+        peer,
+        over_tls,
+        tunnel: tunnel.clone(),
+    });
     let builder = builder(&server.settings);
     let io = TokioIo::new(Watched::new(stream, Arc::clone(&activity)));
     let service = service_fn(move |request| Arc::clone(&requests).answer(request));
-    let mut connection = pin!(builder.serve_connection(io, service));
+    let mut connection = pin!(builder.serve_connection_with_upgrades(io, service));
     let mut told_to_close = pin!(told(closing));
     let mut ending = false;
     loop {
@@ -64,7 +72,7 @@ where
                 if let Err(error) = result {
                     server.failed(peer, &*error);
                 }
-                return;
+                break;
             }
             () = told_to_close.as_mut(), if !ending => {}
             overdue = activity.overdue() => {
@@ -80,6 +88,12 @@ where
         }
         ending = true;
         connection.as_mut().graceful_shutdown();
+    }
+    if let Some(tunnel) = tunnel.take().filter(|_| !ending) {
+        tokio::select! {
+            () = tunnel => {}
+            () = told_to_close => {}
+        }
     }
 }
 

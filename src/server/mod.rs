@@ -6,12 +6,14 @@
 mod activity;
 mod body;
 mod connection;
+mod limits;
 mod listener;
 mod request;
 mod shutdown;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod tunnel;
 
 use std::error::Error;
 use std::io;
@@ -21,6 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+pub use limits::Limits;
 pub use listener::{BindError, Listener};
 pub use shutdown::{Shutdown, ShutdownHandle};
 pub use tls::{TlsError, check_pair};
@@ -28,6 +31,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
+pub use tunnel::Tunnel;
 
 use crate::config::ServerSettings;
 use crate::metrics::Metrics;

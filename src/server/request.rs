@@ -5,31 +5,26 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, EXPECT, HOST};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
-use http_body_util::BodyExt as _;
 use hyper::body::{Body, Incoming};
 use hyper::service::Service as _;
+use hyper::upgrade::OnUpgrade;
 use hyper_util::service::TowerToHyperService;
 use warp::Reply as _;
 
 use super::Server;
 use super::activity::Activity;
 use super::body::{AnswerBody, RequestBody};
+use super::tunnel::{Slot, Tunnel};
 use crate::config::ServerSettings;
 use crate::net::{OverTls, PeerAddr};
 
 /// The header fields a request may have; hyper's own limit for HTTP/1.
 pub(super) const MAX_HEADERS: usize = 100;
-/// How much of a body that was refused is read and thrown away, and for how long: a client that is still sending
-/// would otherwise see a reset connection rather than our answer.
-const DISCARDED: usize = 1024 * 1024;
-const DISCARDING: Duration = Duration::from_secs(5);
-
 /// What the requests of one connection have in common.
 #[derive(Debug)]
 pub(super) struct Requests {
@@ -37,6 +32,8 @@ pub(super) struct Requests {
     pub(super) activity: Arc<Activity>,
     pub(super) peer: SocketAddr,
     pub(super) over_tls: bool,
+    /// What the connection carries once it is no longer HTTP.
+    pub(super) tunnel: Slot,
 }
 
 /// Why a request is answered here.
@@ -103,7 +100,7 @@ impl Requests {
             Err(refusal) => (self.refuse(refusal), true),
         };
         // HTTP/2 says the same for a whole connection, by GOAWAY.
-        if close && version <= Version::HTTP_11 {
+        if close && version <= Version::HTTP_11 && response.status() != StatusCode::SWITCHING_PROTOCOLS {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         open.answered();
@@ -113,28 +110,40 @@ impl Requests {
     async fn respond(&self, request: Request<Incoming>) -> Result<warp::reply::Response, Refusal> {
         let settings = &self.server.settings;
         if let Some(refusal) = broken_limit(&request, settings) {
-            // A client that asked first is not sending: reading would tell it to.
-            if refusal == Refusal::BodyTooLarge && !request.headers().contains_key(EXPECT) {
-                tokio::spawn(discard(request.into_body()));
-            }
             return Err(refusal);
         }
         let (mut parts, body) = request.into_parts();
         parts.extensions.insert(PeerAddr(self.peer));
         parts.extensions.insert(OverTls(self.over_tls));
-        let (body, body_state) = RequestBody::new(body, settings.max_body_bytes);
+        if let Some(client) = parts.extensions.remove::<OnUpgrade>() {
+            parts.extensions.insert(Tunnel::new(client, self.tunnel.clone()));
+        }
+        let expects = parts.headers.contains_key(EXPECT);
+        let (body, limits) = RequestBody::new(body, settings.max_body_bytes, expects, settings.idle_timeout);
+        parts.extensions.insert(limits.clone());
         let route = TowerToHyperService::new(warp::service(self.server.route.clone()));
         let handled = AssertUnwindSafe(route.call(Request::from_parts(parts, body))).catch_unwind();
-        match tokio::time::timeout(settings.request_timeout, handled).await {
-            Ok(Ok(Ok(_))) if body_state.is_too_large() => Err(Refusal::BodyTooLarge),
-            Ok(Ok(Ok(response))) => Ok(response),
-            Ok(Ok(Err(never))) => match never {},
-            Ok(Err(panic)) => {
+        let overdue = async {
+            tokio::time::sleep(settings.request_timeout).await;
+            if limits.are_lifted() {
+                std::future::pending::<()>().await;
+            }
+        };
+        let handled = tokio::select! {
+            biased;
+            handled = handled => handled,
+            () = overdue => {
+                return Err(if limits.is_complete() { Refusal::SlowAnswer } else { Refusal::SlowClient });
+            }
+        };
+        match handled {
+            Ok(Ok(_)) if limits.is_too_large() && !limits.are_lifted() => Err(Refusal::BodyTooLarge),
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(never)) => match never {},
+            Err(panic) => {
                 tracing::error!(listener = self.server.name, panic = message(&*panic), "a handler panicked");
                 Err(Refusal::Panic)
             }
-            Err(_) if body_state.is_complete() => Err(Refusal::SlowAnswer),
-            Err(_) => Err(Refusal::SlowClient),
         }
     }
 
@@ -160,11 +169,7 @@ fn broken_limit(request: &Request<Incoming>, settings: &ServerSettings) -> Optio
     if headers.len() > MAX_HEADERS || head_bytes(request) > settings.max_header_bytes {
         return Some(Refusal::HeaderTooLarge);
     }
-    if !names_one_host(request.version(), headers) {
-        return Some(Refusal::Host);
-    }
-    let announced = request.body().size_hint().lower();
-    (announced > settings.max_body_bytes as u64).then_some(Refusal::BodyTooLarge)
+    (!names_one_host(request.version(), headers)).then_some(Refusal::Host)
 }
 
 /// About as many bytes as HTTP/1 takes for a head.
@@ -181,18 +186,6 @@ fn names_one_host(version: Version, headers: &HeaderMap) -> bool {
         1 => true,
         _ => false,
     }
-}
-
-async fn discard(mut body: Incoming) {
-    let reading = async {
-        let mut left = DISCARDED;
-        while let Some(Ok(frame)) = body.frame().await {
-            let Some(rest) = left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) else { break };
-            left = rest;
-        }
-    };
-    // Whether the time was up does not matter.
-    let _ = tokio::time::timeout(DISCARDING, reading).await;
 }
 
 fn message(panic: &(dyn Any + Send)) -> &str {

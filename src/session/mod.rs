@@ -17,6 +17,7 @@ mod store;
 mod tests;
 mod tokens;
 mod user;
+mod watch;
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -61,6 +62,7 @@ pub struct Sessions {
     cache: Cache<CacheKey, Arc<Session>>,
     hits: IntCounter,
     misses: IntCounter,
+    ends: Arc<watch::Ends>,
 }
 
 impl Sessions {
@@ -94,7 +96,8 @@ impl Sessions {
             .build();
         let looked_up = |result| metrics.cache_requests_total.with_label_values(&["sessions", result]);
         let (hits, misses) = (looked_up("hit"), looked_up("miss"));
-        Ok(Arc::new(Self { ring, clock, metrics, store, cache, hits, misses }))
+        let ends = Arc::new(watch::Ends::new());
+        Ok(Arc::new(Self { ring, clock, metrics, store, cache, hits, misses, ends }))
     }
 
     /// Makes a session. When this returns, it is on the disk; the value belongs into the cookie and nowhere else.
@@ -181,6 +184,7 @@ impl Sessions {
     pub async fn end(&self, session: &Session, reason: EndReason) -> Result<bool, StoreError> {
         let (store, cache, metrics) = (self.store.clone(), self.cache.clone(), Arc::clone(&self.metrics));
         let (tenant, id_hash, key) = (session.tenant.clone(), session.id_hash, session.cache_key);
+        let ends = Arc::clone(&self.ends);
         let ending = tokio::spawn(async move {
             let owner = tenant.clone();
             let mut was_there = false;
@@ -193,6 +197,7 @@ impl Sessions {
                 Ok::<_, StoreError>(Op::Remove)
             };
             cache.entry(key).and_try_compute_with(|_| removal).await?;
+            ends.tell(id_hash);
             if was_there {
                 let label = metrics.tenant(&tenant);
                 metrics.sessions_ended_total.with_label_values(&[label, reason.as_str()]).inc();

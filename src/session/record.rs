@@ -487,6 +487,11 @@ impl Session {
         mine.then(|| self.touch())
     }
 
+    /// Takes over a use that the store knows of.
+    pub(super) fn seen_at(&self, last_seen_at: Timestamp) {
+        self.seen.at.fetch_max(last_seen_at.0, Ordering::Relaxed);
+    }
+
     /// What the store does not know yet.
     pub(super) fn untold(&self) -> Option<Touch> {
         (self.last_seen_at().0 > self.seen.stored.load(Ordering::Relaxed)).then(|| self.touch())

@@ -1,4 +1,4 @@
-//! Responses that are no pages, and what every response carries.
+//! Responses that are no pages, and what every response of our own carries.
 
 use http::header::{self, HeaderName};
 use http::{HeaderValue, StatusCode};
@@ -70,9 +70,8 @@ pub(super) fn asset(gateway: &Gateway, request: &Request, file: &str) -> Respons
     }
 }
 
-/// What every response carries: the request's id, and that nothing of it is kept, guessed or framed.
+/// What every response of our own carries: that nothing of it is kept, guessed or framed.
 pub(super) fn finish(response: &mut Response, request: &Request, gateway: &Gateway) {
-    set(response, HeaderName::from_static("x-request-id"), request.id());
     let headers = response.headers_mut();
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers

@@ -12,7 +12,7 @@ use warp::reply::Response;
 use super::cookies::Cookies;
 use super::pages::{self, Home};
 use super::request::Request;
-use super::{Problem, answers};
+use super::{Problem, answers, reverse_proxy};
 use crate::config::ResponseMode;
 use crate::flow::access;
 use crate::flow::attempt::AttemptId;
@@ -22,6 +22,7 @@ use crate::flow::sign_out;
 use crate::gateway::Gateway;
 use crate::oidc::AuthorizationResponse;
 use crate::pages::{Dashboard, Page, SessionEnd, SessionTimes};
+use crate::request_path::RequestPath;
 use crate::secret::ExposeSecret as _;
 use crate::session::{ExpiryReason, Session, StoreError};
 use crate::tenant::{Place, Tenant};
@@ -43,13 +44,16 @@ pub(super) async fn tenant(
     request: &mut Request,
     tenant: &Tenant,
     place: &Place,
-    route: &str,
+    path: &RequestPath<'_>,
+    route: Option<&str>,
 ) -> (&'static str, Response) {
     let method = request.method().clone();
     let cookies = Cookies::of(tenant, place);
     let scope = Scope { gateway, request: &mut *request, tenant, place, cookies };
     let reads = method == Method::GET || method == Method::HEAD;
-    let (label, answer) = match (route.strip_suffix('/').unwrap_or(route), &method) {
+    // Outside our routes' own prefix nothing but applications is found.
+    let route = route.map_or("/elsewhere", |route| route.strip_suffix('/').unwrap_or(route));
+    let (label, answer) = match (route, &method) {
         ("", _) if reads => ("index", index(scope).await),
         ("/login", &Method::GET) => ("login", login(scope, None).await),
         ("/signup", &Method::GET) => ("signup", login(scope, Some("signup")).await),
@@ -67,7 +71,7 @@ pub(super) async fn tenant(
         ("/login", _) => ("login", Err(Problem::method_not_allowed("GET"))),
         ("/signup", _) => ("signup", Err(Problem::method_not_allowed("GET"))),
         ("" | "/dashboard" | "/session" | "/logged-out", _) => ("none", Err(Problem::method_not_allowed("GET, HEAD"))),
-        _ => ("none", Err(Problem::not_found())),
+        _ => reverse_proxy::answer(gateway, scope.request, tenant, place, path).await,
     };
     let response = answer.unwrap_or_else(|problem| pages::problem(gateway, request, Some((tenant, place)), &problem));
     (label, response)

@@ -25,7 +25,6 @@ const ESCAPED_ITEM: &AsciiSet = &ESCAPED.add(b',');
 const NOTHING: HeaderValue = HeaderValue::from_static("");
 
 /// The names of a tenant's identity headers. Whatever comes under one of them from elsewhere, in any spelling, is forged.
-#[allow(dead_code, reason = "the reverse proxy removes them from requests")]
 pub(super) fn names(identity: &IdentitySettings) -> impl Iterator<Item = &HeaderName> {
     identity.headers.iter().map(|(name, _)| name)
 }

@@ -7,6 +7,7 @@
 
 mod answers;
 mod cookies;
+mod csrf;
 mod forward_auth;
 mod handlers;
 mod identity_headers;
@@ -15,6 +16,8 @@ mod original;
 mod pages;
 mod problem;
 mod request;
+mod reverse_proxy;
+mod scrub;
 
 use std::sync::Arc;
 
@@ -24,8 +27,12 @@ use warp::reply::Response;
 
 pub use self::problem::Problem;
 use self::request::Request;
+use self::reverse_proxy::Proxied;
 use crate::gateway::{Destination, Gateway};
+use crate::request_path::RequestPath;
 use crate::server::{Route, Shutdown};
+
+const REQUEST_ID: http::HeaderName = http::HeaderName::from_static("x-request-id");
 
 /// What the process says of itself to probes.
 #[derive(Clone, Debug)]
@@ -70,7 +77,10 @@ async fn observed(gateway: &Gateway, health: &Health, mut request: Request) -> R
     let answered = answer(gateway, health, &mut request).instrument(span.clone()).await;
     span.record("route", answered.route);
     let mut response = answered.response;
-    answers::finish(&mut response, &request, gateway);
+    if response.extensions().get::<Proxied>().is_none() {
+        answers::finish(&mut response, &request, gateway);
+    }
+    answers::set(&mut response, REQUEST_ID, request.id());
     let status = response.status();
     let tenant = answered.tenant.as_ref().map_or(crate::metrics::NO_TENANT, |tenant| gateway.metrics.tenant(tenant));
     let labels = [tenant, answered.route, request.method_label(), status.as_str()];
@@ -131,15 +141,24 @@ async fn answer(gateway: &Gateway, health: &Health, request: &mut Request) -> An
             return Answered::nobodys("none", pages::problem(gateway, request, None, &problem));
         }
     };
-    let path = request.path().to_owned();
-    if let Some(route) = ops::route(&path).filter(|_| !gateway.tenants.claims_host(&visitor.host)) {
+    let raw = request.path().to_owned();
+    let path = match RequestPath::parse(&raw) {
+        Ok(path) => path,
+        Err(error) => {
+            let problem = Problem::new("path_refused").because(error);
+            gateway.metrics.http_rejected_requests_total.with_label_values(&[problem.code]).inc();
+            return Answered::nobodys("none", pages::problem(gateway, request, None, &problem));
+        }
+    };
+    if let Some(route) = ops::route(path.as_str()).filter(|_| !gateway.tenants.claims_host(&visitor.host)) {
         let details = gateway.is_operator(&visitor, request.peer());
-        return Answered::nobodys(route, ops::answer(gateway, health, &path, request.wants_details(), details).await);
+        let response = ops::answer(gateway, health, path.as_str(), request.wants_details(), details).await;
+        return Answered::nobodys(route, response);
     }
-    match gateway.tenants.find(&visitor, &path) {
+    match gateway.tenants.find(&visitor, path.as_str()) {
         Destination::Tenant { tenant, place, route } => {
             tracing::Span::current().record("tenant", tenant.id().as_str());
-            let (route, response) = handlers::tenant(gateway, request, &tenant, &place, route).await;
+            let (route, response) = handlers::tenant(gateway, request, &tenant, &place, &path, route).await;
             Answered { response, route, tenant: Some(tenant.id().clone()) }
         }
         Destination::Asset(file) => Answered::nobodys("assets", answers::asset(gateway, request, file)),

@@ -126,11 +126,15 @@ fn presentation(code: &str) -> (StatusCode, ErrorText) {
         | "audience_unknown"
         | "bad_forwarded_header"
         | "form_expected"
+        | "path_refused"
         | "body_cut" => (Status::BAD_REQUEST, Text::BadRequest),
         "cross_site_refused" => (Status::FORBIDDEN, Text::BadRequest),
         "body_too_large" => (Status::PAYLOAD_TOO_LARGE, Text::TooLarge),
         "not_found" => (Status::NOT_FOUND, Text::NotFound),
         "method_not_allowed" => (Status::METHOD_NOT_ALLOWED, Text::MethodNotAllowed),
+        "csrf_refused" | "origin_refused" => (Status::FORBIDDEN, Text::ForeignRequest),
+        "upstream_unreachable" | "upstream_failed" => (Status::BAD_GATEWAY, Text::UpstreamTrouble),
+        "upstream_slow" => (Status::GATEWAY_TIMEOUT, Text::UpstreamTrouble),
         "misdirected" => (Status::MISDIRECTED_REQUEST, Text::Misdirected),
         "store_unavailable" | "renewals_limited" => (Status::SERVICE_UNAVAILABLE, Text::Unavailable),
         _ => (Status::INTERNAL_SERVER_ERROR, Text::Internal),

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _};
-use http::{HeaderMap, HeaderName, Method, header};
+use http::{HeaderMap, Method, header};
 use url::form_urlencoded;
 use warp::Filter;
 use warp::host::Authority;
@@ -14,6 +14,7 @@ use super::Problem;
 use crate::net::{self, Networks, OverTls, PeerAddr, Scheme, Visitor, VisitorError};
 use crate::pages::Locale;
 use crate::secret;
+use crate::server::{Limits, Tunnel};
 
 /// The largest form that a callback may bring, in bytes. The server limits bodies before that.
 const MAX_FORM: usize = 64 * 1024;
@@ -25,17 +26,19 @@ pub(super) struct Request {
     id: String,
     method: Method,
     path: String,
-    query: String,
+    query: Option<String>,
     headers: HeaderMap,
     peer: SocketAddr,
     authority: Result<Option<Authority>, VisitorError>,
     visitor: Result<Visitor, VisitorError>,
     body: Option<BoxBody>,
+    limits: Option<Limits>,
+    tunnel: Option<Tunnel>,
 }
 
 /// Copies any request's parts; never rejects.
 pub(super) fn filter(trusted: Networks) -> impl Filter<Extract = (Request,), Error = Infallible> + Clone {
-    let query = warp::query::raw().or(warp::any().map(String::new)).unify();
+    let query = warp::query::raw().map(Some).or(warp::any().map(|| None)).unify();
     let authority = warp::host::optional().map(Ok).or(warp::any().map(|| Err(VisitorError::Host))).unify();
     let body = warp::body::stream().map(|stream| Some(boxed(stream))).or(warp::any().map(|| None)).unify();
     warp::method()
@@ -44,6 +47,8 @@ pub(super) fn filter(trusted: Networks) -> impl Filter<Extract = (Request,), Err
         .and(warp::header::headers_cloned())
         .and(warp::ext::optional::<PeerAddr>())
         .and(warp::ext::optional::<OverTls>())
+        .and(warp::ext::optional::<Limits>())
+        .and(warp::ext::optional::<Tunnel>())
         .and(authority)
         .and(body)
         .map(
@@ -53,6 +58,8 @@ pub(super) fn filter(trusted: Networks) -> impl Filter<Extract = (Request,), Err
                   headers: HeaderMap,
                   peer: Option<PeerAddr>,
                   tls: Option<OverTls>,
+                  limits,
+                  tunnel,
                   authority: Result<Option<Authority>, VisitorError>,
                   body| {
                 // A request that did not come by our own server has no peer, and so no trust either.
@@ -63,7 +70,7 @@ pub(super) fn filter(trusted: Networks) -> impl Filter<Extract = (Request,), Err
                 });
                 let id = request_id(&headers, trusted.contains(peer.ip()));
                 let path = path.as_str().to_owned();
-                Request { id, method, path, query, headers, peer, authority, visitor, body }
+                Request { id, method, path, query, headers, peer, authority, visitor, body, limits, tunnel }
             },
         )
 }
@@ -94,7 +101,41 @@ impl Request {
 
     /// The raw query.
     pub(super) fn query(&self) -> &str {
-        &self.query
+        self.query.as_deref().unwrap_or_default()
+    }
+
+    /// The raw query, if there is a question mark.
+    pub(super) fn raw_query(&self) -> Option<&str> {
+        self.query.as_deref()
+    }
+
+    /// How many lines a header has.
+    pub(super) fn count(&self, name: &'static str) -> usize {
+        self.headers.get_all(name).iter().count()
+    }
+
+    /// The server's limits of this request.
+    pub(super) const fn limits(&self) -> Option<&Limits> {
+        self.limits.as_ref()
+    }
+
+    /// The body; once.
+    pub(super) fn take_body(&mut self) -> Option<BoxBody> {
+        self.body.take()
+    }
+
+    /// The client's end of a tunnel; once.
+    pub(super) fn take_tunnel(&mut self) -> Option<Tunnel> {
+        self.tunnel.take()
+    }
+
+    /// Whether the connection shall become a WebSocket (RFC 6455, section 4.1). No other upgrade is known.
+    pub(super) fn wants_web_socket(&self) -> bool {
+        let upgrades = self.headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
+        self.tunnel.is_some()
+            && self.method == Method::GET
+            && upgrades.flat_map(|value| value.split(',')).any(|name| name.trim().eq_ignore_ascii_case("upgrade"))
+            && self.header(header::UPGRADE).is_some_and(|protocol| protocol.eq_ignore_ascii_case("websocket"))
     }
 
     /// The other end of the connection.
@@ -153,14 +194,10 @@ impl Request {
     }
 
     /// A header that stands once and is plain text.
-    pub(super) fn header(&self, name: impl Into<HeaderName>) -> Option<&str> {
-        let mut values = self.headers.get_all(name.into()).iter();
+    pub(super) fn header(&self, name: impl header::AsHeaderName) -> Option<&str> {
+        let mut values = self.headers.get_all(name).iter();
         let value = values.next()?.to_str().ok()?;
         values.next().is_none().then_some(value)
-    }
-
-    fn named(&self, name: &'static str) -> Option<&str> {
-        self.header(HeaderName::from_static(name))
     }
 
     /// Name and value of each cookie, of all `Cookie` headers: HTTP/2 splits them. One that is not ASCII is somebody
@@ -173,23 +210,25 @@ impl Request {
 
     /// The first value of a parameter of the query.
     pub(super) fn query_value(&self, name: &str) -> Option<String> {
-        form_urlencoded::parse(self.query.as_bytes()).find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
+        form_urlencoded::parse(self.query().as_bytes())
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.into_owned())
     }
 
     /// All parameters of the query.
     pub(super) fn query_pairs(&self) -> Vec<(String, String)> {
-        form_urlencoded::parse(self.query.as_bytes()).into_owned().collect()
+        form_urlencoded::parse(self.query().as_bytes()).into_owned().collect()
     }
 
     /// Whether a probe asks for details.
     pub(super) fn wants_details(&self) -> bool {
-        form_urlencoded::parse(self.query.as_bytes()).any(|(key, _)| key == "verbose")
+        form_urlencoded::parse(self.query().as_bytes()).any(|(key, _)| key == "verbose")
     }
 
     /// Whether a script asks, which reads problems as JSON, not a person who reads pages.
     pub(super) fn is_script(&self) -> bool {
         let accept = self.header(header::ACCEPT).unwrap_or_default();
-        self.named("sec-fetch-mode").is_some_and(|mode| mode != "navigate")
+        self.header("sec-fetch-mode").is_some_and(|mode| mode != "navigate")
             || self.headers.contains_key("x-requested-with")
             || (accept.contains("json") && !accept.contains("text/html"))
     }
@@ -209,7 +248,7 @@ impl Request {
         if fetch.iter().any(|(name, _)| self.headers.contains_key(*name)) {
             return fetch
                 .iter()
-                .all(|(name, wanted)| !self.headers.contains_key(*name) || self.named(name) == Some(wanted));
+                .all(|(name, wanted)| !self.headers.contains_key(*name) || self.header(*name) == Some(wanted));
         }
         let accept = self.header(header::ACCEPT).unwrap_or("*/*");
         accept.trim() == "*/*" || accept.contains("text/html") || accept.contains("application/xhtml+xml")
@@ -217,14 +256,14 @@ impl Request {
 
     /// Whether the browser only guesses that somebody may go here.
     pub(super) fn is_prefetch(&self) -> bool {
-        ["sec-purpose", "purpose", "x-moz"].iter().any(|name| {
-            self.named(name).is_some_and(|purpose| purpose.contains("prefetch") || purpose.contains("prerender"))
+        ["sec-purpose", "purpose", "x-moz"].into_iter().any(|name| {
+            self.header(name).is_some_and(|purpose| purpose.contains("prefetch") || purpose.contains("prerender"))
         })
     }
 
     /// Whether another site caused the request. A browser too old to say so is asked by `Origin`.
     pub(super) fn is_cross_site(&self, own_origin: &str) -> bool {
-        match self.named("sec-fetch-site") {
+        match self.header("sec-fetch-site") {
             Some(site) => site == "cross-site",
             None => self.header(header::ORIGIN).is_some_and(|origin| origin != own_origin),
         }
@@ -239,8 +278,8 @@ impl Request {
         }
         match self.headers.contains_key("sec-fetch-site") {
             true => {
-                self.named("sec-fetch-site") == Some("same-origin")
-                    && matches!(self.named("sec-fetch-mode"), Some("cors" | "same-origin"))
+                self.header("sec-fetch-site") == Some("same-origin")
+                    && matches!(self.header("sec-fetch-mode"), Some("cors" | "same-origin"))
             }
             false => origin.is_some() || self.headers.contains_key("x-requested-with"),
         }

@@ -9,6 +9,7 @@ mod isolation;
 mod policy;
 mod renewal;
 mod requests;
+mod reverse_proxy;
 mod sessions;
 mod sign_out;
 mod support;

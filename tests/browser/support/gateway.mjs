@@ -49,6 +49,10 @@ export class Gateway {
     return this.origin.replace("127.0.0.1", "localhost");
   }
 
+  get pid() {
+    return this.#process.pid;
+  }
+
   /** What it printed for people. */
   get announcement() {
     return this.output

@@ -96,9 +96,18 @@ export class Scene {
   }
 }
 
-/** Writes `tenants/<id>.toml`; every value is a text, a truth or a list of texts, which JSON and TOML write alike. */
+/**
+ * Writes `tenants/<id>.toml`; every value is a text, a truth or a list of texts, which JSON and TOML write alike, or a
+ * list of tables of these, which stands last.
+ */
 export async function writeTenant(folder, id, tenant) {
-  const lines = Object.entries(tenant).map(([key, value]) => `${key} = ${JSON.stringify(value)}\n`);
+  const line = ([key, value]) => `${key} = ${JSON.stringify(value)}\n`;
+  const isList = ([, value]) => Array.isArray(value) && typeof value[0] === "object";
+  const entries = Object.entries(tenant);
+  const lines = entries.filter((entry) => !isList(entry)).map(line);
+  for (const [key, tables] of entries.filter(isList)) {
+    lines.push(...tables.map((table) => `[[${key}]]\n${Object.entries(table).map(line).join("")}`));
+  }
   await writeFile(path.join(folder, "tenants", `${id}.toml`), lines.join(""));
 }
 

@@ -1,0 +1,72 @@
+//! Waiting for the end of a session, for what lasts longer than a request.
+
+use std::time::Duration;
+
+use rusqlite::{OptionalExtension as _, params};
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
+
+use super::{Session, Sessions};
+use crate::clock::Timestamp;
+use crate::config::SessionLimits;
+
+/// Ends that somebody who waits may be behind by; then they look into the store.
+const BEHIND: usize = 256;
+/// How often the store is asked whether the session is still there: another process may have ended it.
+const LOOK_EVERY: Duration = Duration::from_mins(1);
+
+/// Tells which sessions end, by the hashes of their ids.
+pub(super) struct Ends(broadcast::Sender<[u8; 32]>);
+
+impl Ends {
+    pub(super) fn new() -> Self {
+        Self(broadcast::Sender::new(BEHIND))
+    }
+
+    pub(super) fn tell(&self, id_hash: [u8; 32]) {
+        // Nobody may be waiting.
+        let _ = self.0.send(id_hash);
+    }
+}
+
+impl Sessions {
+    /// Waits until `session` is over. What goes on meanwhile is no use of it; a store that does not answer ends nothing.
+    pub async fn ended(&self, session: &Session, limits: &SessionLimits) {
+        let mut ends = self.ends.0.subscribe();
+        // It may have ended before we listened.
+        while !self.is_gone(session, limits).await {
+            let left = session.idle_expires_at(limits).since(self.clock.now()).max(1);
+            let wait = Duration::from_secs(left.unsigned_abs()).min(LOOK_EVERY);
+            let told = async {
+                loop {
+                    match ends.recv().await {
+                        Ok(ended) if ended != session.id_hash => {}
+                        Ok(_) | Err(RecvError::Lagged(_)) => return,
+                        // The sender lives as long as we do.
+                        Err(RecvError::Closed) => std::future::pending().await,
+                    }
+                }
+            };
+            // Whether the time was up or something was told: the store knows.
+            let _ = tokio::time::timeout(wait, told).await;
+        }
+    }
+
+    /// Whether the session is over, as far as the store knows of its last use.
+    async fn is_gone(&self, session: &Session, limits: &SessionLimits) -> bool {
+        let (owner, id_hash) = (session.tenant.clone(), session.id_hash);
+        let select = self.store.read(move |db| {
+            db.prepare_cached("SELECT last_seen_at FROM sessions WHERE tenant = ? AND id_hash = ?")?
+                .query_row(params![owner.as_str(), id_hash], |row| Ok(Timestamp(row.get(0)?)))
+                .optional()
+        });
+        match self.store.timed("find", select).await {
+            Ok(None) => true,
+            Ok(Some(last_seen_at)) => {
+                session.seen_at(last_seen_at);
+                session.is_over(limits, self.clock.now())
+            }
+            Err(_) => session.is_over(limits, self.clock.now()),
+        }
+    }
+}
