@@ -9,6 +9,7 @@ use url::Url;
 
 use crate::clock::Clock;
 use crate::config::Settings;
+use crate::local::PasswordDesk;
 use crate::metrics::Metrics;
 use crate::net::{Networks, Visitor};
 use crate::oidc::{ProviderSetupError, Providers};
@@ -27,6 +28,8 @@ pub struct Gateway {
     pub providers: Arc<Providers>,
     /// Who is signed in.
     pub sessions: Arc<Sessions>,
+    /// Verifies passwords of local accounts.
+    pub passwords: PasswordDesk,
     /// Templates.
     pub pages: Pages,
     /// Counters.
@@ -96,6 +99,7 @@ impl Gateway {
             tenants,
             providers,
             sessions,
+            passwords: PasswordDesk::new(clock.clone()),
             pages,
             metrics,
             clock,

@@ -6,6 +6,7 @@
 mod fault;
 mod keys;
 mod layers;
+mod local_users;
 mod policy;
 mod read;
 mod read_tenant;
@@ -19,6 +20,7 @@ mod values;
 
 pub use fault::{Fault, Faults};
 pub use keys::{settings_table, tenant_sample, tenant_table};
+pub use local_users::{PasswordLine, local_users_file};
 pub use policy::*;
 pub use read::{Loaded, load};
 pub use settings::*;

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use crate::clock::Timestamp;
 use crate::gateway::Gateway;
+use crate::oidc::AccessToken;
 use crate::policy::{self, Decision, Question, Subject, Verdict};
 use crate::request_path::RequestPath;
 use crate::session::Session;
@@ -23,6 +25,8 @@ pub struct Knock<'a> {
     pub path: &'a RequestPath<'a>,
     /// The client.
     pub address: IpAddr,
+    /// The access token that the request brought as a bearer, checked. It then says who asks, whatever else is there.
+    pub token: Option<Arc<AccessToken>>,
     /// The session that the request's cookie opened.
     pub session: Option<Arc<Session>>,
 }
@@ -37,6 +41,7 @@ pub struct Permit {
 enum Who {
     Anybody,
     Session(Arc<Session>),
+    Bearer(Arc<AccessToken>),
 }
 
 /// Who a request passes as.
@@ -49,17 +54,41 @@ pub struct Identity<'a> {
 }
 
 impl Permit {
-    /// Who it is; nobody on a public path without a session.
+    /// Who it is; nobody on a public path without session and token.
     pub fn identity(&self) -> Option<Identity<'_>> {
-        let session = self.session()?;
-        Some(Identity { sub: &session.sub, claims: &session.claims })
+        match &self.who {
+            Who::Anybody => None,
+            Who::Session(session) => Some(Identity { sub: &session.sub, claims: &session.claims }),
+            Who::Bearer(token) => Some(Identity { sub: &token.sub, claims: &token.claims }),
+        }
     }
 
     /// The session, if the request passes by one.
     pub fn session(&self) -> Option<&Arc<Session>> {
-        match &self.who {
-            Who::Anybody => None,
-            Who::Session(session) => Some(session),
+        if let Who::Session(session) = &self.who { Some(session) } else { None }
+    }
+
+    /// Whether the request passes by the access token that it brought.
+    pub fn is_by_token(&self) -> bool {
+        matches!(self.who, Who::Bearer(_))
+    }
+}
+
+impl Who {
+    fn of(token: Option<Arc<AccessToken>>, session: Option<Arc<Session>>) -> Self {
+        match (token, session) {
+            (Some(token), _) => Self::Bearer(token),
+            (None, Some(session)) => Self::Session(session),
+            (None, None) => Self::Anybody,
+        }
+    }
+
+    /// As the policy sees them.
+    fn subject(&self, now: Timestamp) -> Option<Subject<'_>> {
+        match self {
+            Self::Anybody => None,
+            Self::Session(session) => Some(Subject { claims: &session.claims, scope: session.scope.as_deref(), now }),
+            Self::Bearer(token) => Some(Subject { claims: &token.claims, scope: Some(&token.scope), now }),
         }
     }
 }
@@ -70,14 +99,10 @@ impl Permit {
 /// It may not pass; the decision says why.
 pub fn admit<'t>(gateway: &Gateway, tenant: &'t Tenant, knock: Knock<'_>) -> Result<Permit, Decision<'t>> {
     let question = Question { method: knock.method, host: knock.host, path: knock.path, address: knock.address };
-    let subject = knock.session.as_ref().map(|session| Subject {
-        claims: &session.claims,
-        scope: session.scope.as_deref(),
-        now: gateway.clock.now(),
-    });
-    let decision = policy::decide(&tenant.settings.policy, &question, subject.as_ref());
+    let who = Who::of(knock.token, knock.session);
+    let decision = policy::decide(&tenant.settings.policy, &question, who.subject(gateway.clock.now()).as_ref());
     match decision.verdict {
-        Verdict::Public | Verdict::Allowed => Ok(Permit { who: knock.session.map_or(Who::Anybody, Who::Session) }),
+        Verdict::Public | Verdict::Allowed => Ok(Permit { who }),
         _ => Err(decision),
     }
 }

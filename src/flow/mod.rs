@@ -4,5 +4,6 @@
 pub mod access;
 pub mod attempt;
 pub mod callback;
+pub mod local_sign_in;
 pub mod sign_in;
 pub mod sign_out;

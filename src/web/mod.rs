@@ -6,8 +6,10 @@
 //! rejects, so no request can fall through to another route.
 
 mod answers;
+pub mod bearer;
 mod cookies;
 mod handlers;
+mod local_login;
 mod ops;
 mod pages;
 mod problem;

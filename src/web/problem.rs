@@ -7,7 +7,9 @@ use std::time::Duration;
 use http::StatusCode;
 
 use crate::flow::callback::CallbackError;
+use crate::flow::local_sign_in::LocalSignInError;
 use crate::flow::sign_in::SignInError;
+use crate::local::LocalError;
 use crate::oidc::ResponseError;
 use crate::pages::ErrorText;
 use crate::session::StoreError;
@@ -26,6 +28,8 @@ pub struct Problem {
     pub retry_after: Option<Duration>,
     /// The methods that are allowed, if another was used.
     pub allow: Option<&'static str>,
+    /// The `WWW-Authenticate` that belongs to it, if it is not that of a session.
+    pub challenge: Option<String>,
     /// What an operator wants to know; never shown.
     pub cause: Option<Box<dyn Error + Send + Sync>>,
 }
@@ -33,7 +37,7 @@ pub struct Problem {
 impl Problem {
     /// The problem of this code.
     pub const fn new(code: &'static str) -> Self {
-        Self { code, detail: None, retry_after: None, allow: None, cause: None }
+        Self { code, detail: None, retry_after: None, allow: None, challenge: None, cause: None }
     }
 
     /// No such page.
@@ -104,6 +108,13 @@ fn presentation(code: &str) -> (StatusCode, ErrorText) {
         "userinfo_sub" | "response_issuer" | "response_issuer_missing" | "session_expiry_past" => {
             (Status::BAD_GATEWAY, Text::ProviderUntrusted)
         }
+        "local_refused" => (Status::UNAUTHORIZED, Text::SignInRequired),
+        "local_limited" => (Status::TOO_MANY_REQUESTS, Text::TooManyTries),
+        "local_busy" => (Status::SERVICE_UNAVAILABLE, Text::Unavailable),
+        "form_foreign" => (Status::FORBIDDEN, Text::FormExpired),
+        "form_expired" => (Status::BAD_REQUEST, Text::FormExpired),
+        "bearer_scope" | "bearer_denied" => (Status::FORBIDDEN, Text::TokenRefused),
+        _ if code.starts_with("bearer_") => (Status::UNAUTHORIZED, Text::TokenRefused),
         _ if code.starts_with("id_token_") => (Status::BAD_GATEWAY, Text::ProviderUntrusted),
         "state_missing"
         | "state_foreign"
@@ -151,6 +162,21 @@ impl From<CallbackError> for Problem {
             CallbackError::Redeem(redeem) => redeem.retry_after(),
             CallbackError::Response(ResponseError::Provider(provider)) => provider.retry_after(),
             CallbackError::Store(_) => Some(STORE_RETRY),
+            _ => None,
+        };
+        Self { detail, retry_after, ..Self::new(error.code()) }.because(error)
+    }
+}
+
+impl From<LocalSignInError> for Problem {
+    fn from(error: LocalSignInError) -> Self {
+        let detail = match &error {
+            LocalSignInError::ReturnTo(said) => Some(format!("return_to {said}")),
+            _ => None,
+        };
+        let retry_after = match &error {
+            LocalSignInError::Local(LocalError::Limited { retry_after }) => Some(*retry_after),
+            LocalSignInError::Local(LocalError::Busy) | LocalSignInError::Store(_) => Some(STORE_RETRY),
             _ => None,
         };
         Self { detail, retry_after, ..Self::new(error.code()) }.because(error)

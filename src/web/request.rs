@@ -10,7 +10,7 @@ use url::form_urlencoded;
 use warp::Filter;
 use warp::host::Authority;
 
-use super::Problem;
+use super::{Problem, bearer};
 use crate::net::{self, Networks, OverTls, PeerAddr, Visitor, VisitorError};
 use crate::pages::Locale;
 use crate::secret;
@@ -141,7 +141,7 @@ impl Request {
         values.next().is_none().then_some(value)
     }
 
-    fn named(&self, name: &'static str) -> Option<&str> {
+    pub(super) fn named(&self, name: &'static str) -> Option<&str> {
         self.header(HeaderName::from_static(name))
     }
 
@@ -171,6 +171,7 @@ impl Request {
         self.named("sec-fetch-mode").is_some_and(|mode| mode != "navigate")
             || self.headers.contains_key("x-requested-with")
             || (accept.contains("json") && !accept.contains("text/html"))
+            || bearer::is_there(&self.headers)
     }
 
     /// Whether the browser only guesses that somebody may go here.

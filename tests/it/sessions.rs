@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use lychgate::config::SessionLimits;
-
 use crate::support;
 
 #[tokio::test]
@@ -25,8 +23,11 @@ async fn another_root_secret_signs_everybody_out() {
 
 #[tokio::test]
 async fn a_session_ends_when_it_is_idle_and_lives_on_when_it_is_used() {
-    let limits = SessionLimits { idle: Duration::from_mins(10), absolute: Duration::from_hours(1) };
-    let world = support::acme_with(|tenant| tenant.session = limits).await;
+    let world = support::acme_with(|tenant| {
+        tenant.session.idle = Duration::from_mins(10);
+        tenant.session.absolute = Duration::from_hours(1);
+    })
+    .await;
     let mut used = world.signed_in("acme").await;
     let mut idle = world.signed_in("acme").await;
     for _ in 0..2 {
@@ -38,8 +39,11 @@ async fn a_session_ends_when_it_is_idle_and_lives_on_when_it_is_used() {
 
 #[tokio::test]
 async fn a_session_ends_at_its_absolute_limit_however_much_it_is_used() {
-    let limits = SessionLimits { idle: Duration::from_mins(10), absolute: Duration::from_secs(1000) };
-    let world = support::acme_with(|tenant| tenant.session = limits).await;
+    let world = support::acme_with(|tenant| {
+        tenant.session.idle = Duration::from_mins(10);
+        tenant.session.absolute = Duration::from_secs(1000);
+    })
+    .await;
     let mut browser = world.signed_in("acme").await;
     world.pass(500);
     assert!(browser.session("acme").await.is_some());
