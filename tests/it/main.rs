@@ -2,9 +2,11 @@
 //! keeps cookies.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod bearer;
 mod callback;
 mod faults;
 mod isolation;
+mod local;
 mod requests;
 mod sessions;
 mod sign_out;
