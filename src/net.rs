@@ -33,6 +33,16 @@ impl Networks {
         let address = address.to_canonical();
         self.0.iter().any(|net| net.contains(&address))
     }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether each of `others` lies within one of these.
+    pub fn covers(&self, others: &Self) -> bool {
+        others.0.iter().all(|other| self.0.iter().any(|net| net.contains(other)))
+    }
 }
 
 /// Why a text is no network.

@@ -42,7 +42,8 @@ pub enum PathError {
     /// A `%` without two hexadecimal digits, or bytes that are not UTF-8.
     #[error("the path is not percent-encoded UTF-8")]
     Encoding,
-    /// A control character, blank, backslash, `;`, `?`, `#`, or an encoded `/`: some readers cut or split there.
+    /// A control character, backslash, `;`, `?`, `#`, an encoded `/`, a blank that is not encoded or stands at either end
+    /// of a segment: some readers cut, split or trim there.
     #[error("the path holds a character that readers take differently")]
     Ambiguous,
     /// `.` or `..`, in any spelling.
@@ -67,11 +68,22 @@ impl<'a> RequestPath<'a> {
         }
         let decoded = decode(raw)?;
         check(raw, &decoded)?;
-        let encoded = match raw.contains('%') || !raw.is_ascii() {
-            true => Cow::Owned(utf8_percent_encode(&decoded, KEPT).to_string()),
-            false => Cow::Borrowed(raw),
+        let encoded = match &decoded {
+            Cow::Borrowed(plain) => utf8_percent_encode(plain, KEPT).into(),
+            Cow::Owned(text) => Cow::Owned(utf8_percent_encode(text, KEPT).to_string()),
         };
         Ok(Self { decoded, encoded })
+    }
+
+    /// Reads the path of a request target, path and query (RFC 9112, section 3.2.1). The query is not looked at.
+    ///
+    /// # Errors
+    /// Another reader could take it for a different path, or there is a `#`, where some readers cut.
+    pub fn of_target(target: &'a str) -> Result<Self, PathError> {
+        if target.contains('#') {
+            return Err(PathError::Ambiguous);
+        }
+        Self::parse(target.split('?').next().unwrap_or(target))
     }
 
     /// The path as rules and routes match it: decoded.
@@ -97,12 +109,15 @@ impl fmt::Display for RequestPath<'_> {
 }
 
 fn decode(raw: &str) -> Result<Cow<'_, str>, PathError> {
-    let bytes = raw.as_bytes();
-    let escape = |at: usize| bytes.get(at + 1..at + 3).is_some_and(|pair| pair.iter().all(u8::is_ascii_hexdigit));
-    if raw.match_indices('%').any(|(at, _)| !escape(at)) {
+    if raw.match_indices('%').any(|(at, _)| !is_escape(raw, at)) {
         return Err(PathError::Encoding);
     }
     percent_decode_str(raw).decode_utf8().map_err(|_| PathError::Encoding)
+}
+
+/// Whether two hexadecimal digits follow the `%` at `at`.
+fn is_escape(text: &str, at: usize) -> bool {
+    text.as_bytes().get(at + 1..at + 3).is_some_and(|pair| pair.iter().all(u8::is_ascii_hexdigit))
 }
 
 fn check(raw: &str, decoded: &str) -> Result<(), PathError> {
@@ -112,16 +127,18 @@ fn check(raw: &str, decoded: &str) -> Result<(), PathError> {
     if decoded.contains(odd) || raw.contains(char::is_whitespace) || slashes(raw) != slashes(decoded) {
         return Err(PathError::Ambiguous);
     }
-    let again = decoded.as_bytes();
-    let escape = |at: usize| again.get(at + 1..at + 3).is_some_and(|pair| pair.iter().all(u8::is_ascii_hexdigit));
-    if decoded.match_indices('%').any(|(at, _)| escape(at)) {
+    if decoded.match_indices('%').any(|(at, _)| is_escape(decoded, at)) {
         return Err(PathError::Twice);
     }
-    let segments: Vec<&str> = decoded[1..].split('/').collect();
-    if segments.iter().any(|segment| matches!(*segment, "." | "..")) {
+    let segments = || decoded[1..].split('/');
+    // Some readers trim: `..%20` is `..` to them.
+    if segments().any(|segment| matches!(segment.trim(), "." | "..")) {
         return Err(PathError::Dots);
     }
-    if segments.iter().rev().skip(1).any(|segment| segment.is_empty()) {
+    if segments().any(|segment| segment.trim() != segment) {
+        return Err(PathError::Ambiguous);
+    }
+    if segments().rev().skip(1).any(str::is_empty) {
         return Err(PathError::Empty);
     }
     Ok(())
@@ -129,13 +146,16 @@ fn check(raw: &str, decoded: &str) -> Result<(), PathError> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
-    fn a_plain_path_stays_as_it_is() {
+    fn a_plain_path_stays_as_it_is_and_is_not_copied() {
         for path in ["/", "/a", "/a/", "/a/b.c", "/a:b@c", "/.well-known/x", "/...", "/a=b&c"] {
             let parsed = RequestPath::parse(path).unwrap();
             assert_eq!((parsed.as_str(), parsed.encoded()), (path, path));
+            assert!(matches!(parsed, RequestPath { decoded: Cow::Borrowed(_), encoded: Cow::Borrowed(_) }), "{path}");
         }
     }
 
@@ -145,6 +165,9 @@ mod tests {
             ("/%61dmin", "/admin", "/admin"),
             ("/a%20b", "/a b", "/a%20b"),
             ("/%c3%a4", "/ä", "/%C3%A4"),
+            ("/ä", "/ä", "/%C3%A4"),
+            ("/a|b", "/a|b", "/a%7Cb"),
+            ("/a%7cb", "/a|b", "/a%7Cb"),
             ("/100%25", "/100%", "/100%25"),
         ] {
             let parsed = RequestPath::parse(raw).unwrap();
@@ -157,30 +180,136 @@ mod tests {
         for (raw, error) in [
             ("", PathError::Relative),
             ("a", PathError::Relative),
+            ("*", PathError::Relative),
+            ("\\a", PathError::Relative),
+            ("%2fa", PathError::Relative),
+            ("http://a/b", PathError::Relative),
             ("/a/../b", PathError::Dots),
+            ("/..", PathError::Dots),
             ("/a/%2e%2E/b", PathError::Dots),
+            ("/a/.%2e", PathError::Dots),
             ("/a/.", PathError::Dots),
+            ("/./a", PathError::Dots),
+            ("/..%20/a", PathError::Dots),
+            ("/%c2%a0../a", PathError::Dots),
             ("//a", PathError::Empty),
             ("/a//b", PathError::Empty),
+            ("/a//", PathError::Empty),
+            ("///", PathError::Empty),
             ("/a%2fb", PathError::Ambiguous),
+            ("/a%2F..%2Fb", PathError::Ambiguous),
             ("/a%5cb", PathError::Ambiguous),
             ("/a\\b", PathError::Ambiguous),
             ("/a;b", PathError::Ambiguous),
+            ("/a;/b", PathError::Ambiguous),
+            ("/..;/b", PathError::Ambiguous),
             ("/a%3Bb", PathError::Ambiguous),
             ("/a%23b", PathError::Ambiguous),
             ("/a#b", PathError::Ambiguous),
+            ("/a?b", PathError::Ambiguous),
             ("/a%3fb", PathError::Ambiguous),
             ("/a%00", PathError::Ambiguous),
+            ("/a%7f", PathError::Ambiguous),
+            ("/a%09b", PathError::Ambiguous),
             ("/a%0d%0ab", PathError::Ambiguous),
+            ("/a%c2%85b", PathError::Ambiguous),
             ("/a b", PathError::Ambiguous),
+            ("/a\tb", PathError::Ambiguous),
+            ("/a%20", PathError::Ambiguous),
+            ("/%20/b", PathError::Ambiguous),
             ("/%252e%252e/b", PathError::Twice),
+            ("/%25%32%65/b", PathError::Twice),
             ("/%2561", PathError::Twice),
+            ("/a%252fb", PathError::Twice),
             ("/%", PathError::Encoding),
+            ("/%2", PathError::Encoding),
             ("/%zz", PathError::Encoding),
+            ("/%u002e%u002e/", PathError::Encoding),
             ("/%ff", PathError::Encoding),
             ("/%c0%af", PathError::Encoding),
+            ("/%c0%ae%c0%ae/", PathError::Encoding),
+            ("/%e0%80%af", PathError::Encoding),
+            ("/%ed%a0%80", PathError::Encoding),
         ] {
             assert_eq!(RequestPath::parse(raw), Err(error), "{raw}");
         }
+    }
+
+    #[test]
+    fn a_query_is_no_part_of_the_path() {
+        for target in ["/private", "/private?", "/private?x=/public", "/private?/../%2e%2e//;\\%zz?"] {
+            assert_eq!(RequestPath::of_target(target).unwrap().as_str(), "/private", "{target}");
+        }
+        for target in ["/private#/public", "/private?x#y", "/private%3fx", "?/private", ""] {
+            assert!(RequestPath::of_target(target).is_err(), "{target}");
+        }
+    }
+
+    /// Paths, near to and far from good ones.
+    fn any_path() -> impl Strategy<Value = String> {
+        let piece = prop_oneof![
+            4 => "[a-z0-9._~-]{1,6}",
+            1 => "\\PC{0,3}",
+            1 => r"[%2-7a-fA-F0-9]{1,6}",
+            1 => prop::sample::select(vec![
+                "..", ".", "", "%2e", "%2F", "%5c", ";", "\\", "%25", "%252e", "%00", "#", "?", "%C3%A4", "+", "|", "*",
+            ])
+            .prop_map(str::to_owned),
+        ];
+        let segment = prop::collection::vec(piece, 0..3).prop_map(|pieces| pieces.concat());
+        prop::collection::vec(segment, 0..5).prop_map(|segments| format!("/{}", segments.join("/")))
+    }
+
+    proptest! {
+        #[test]
+        fn a_path_that_is_taken_reads_the_same_from_its_encoded_form(raw in any_path()) {
+            let Ok(path) = RequestPath::parse(&raw) else { return Ok(()) };
+            prop_assert_eq!(&RequestPath::parse(path.encoded()).unwrap(), &path);
+        }
+
+        #[test]
+        fn browsers_and_servers_find_nothing_to_change_in_the_encoded_form(raw in any_path()) {
+            let Ok(path) = RequestPath::parse(&raw) else { return Ok(()) };
+            let url = url::Url::parse(&format!("https://a.example{}", path.encoded())).unwrap();
+            prop_assert_eq!((url.path(), url.query(), url.fragment()), (path.encoded(), None, None));
+            let uri: http::Uri = path.encoded().parse().unwrap();
+            prop_assert_eq!(uri.path(), path.encoded());
+        }
+
+        #[test]
+        fn a_path_that_is_taken_holds_nothing_to_cut_or_split_at(raw in any_path()) {
+            let Ok(path) = RequestPath::parse(&raw) else { return Ok(()) };
+            prop_assert!(!path.as_str().contains(['\\', ';', '?', '#', '\0', '\n', '\r']));
+            prop_assert!(!path.as_str().contains("//"));
+            prop_assert!(path.segments().all(|segment| segment != "." && segment != ".."));
+            prop_assert!(path.encoded().is_ascii());
+        }
+
+        #[test]
+        fn every_spelling_of_a_path_is_one_path(
+            text in "(/[a-zäß日0-9._~!$&'()*+,=:@|<>^-]{1,8}){1,4}/?",
+            escapes in prop::collection::vec(0..3_u8, 120),
+        ) {
+            let Ok(path) = RequestPath::parse(&text) else { return Ok(()) };
+            let raw = respell(&text, &escapes);
+            prop_assert_eq!(&RequestPath::parse(&raw).unwrap(), &path, "{}", raw);
+        }
+    }
+
+    /// The same path with some of its bytes escaped, in upper or lower case.
+    fn respell(text: &str, escapes: &[u8]) -> String {
+        let spell = |(index, c): (usize, char)| {
+            let hex = |upper: bool| {
+                let mut bytes = [0; 4];
+                let bytes = c.encode_utf8(&mut bytes).bytes();
+                bytes.map(|byte| if upper { format!("%{byte:02X}") } else { format!("%{byte:02x}") }).collect()
+            };
+            match escapes[index % escapes.len()] {
+                0 => c.to_string(),
+                _ if c == '/' => c.to_string(),
+                escape => hex(escape == 1),
+            }
+        };
+        text.char_indices().map(spell).collect()
     }
 }

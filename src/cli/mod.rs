@@ -3,6 +3,7 @@
 
 mod check;
 mod demo;
+mod explain;
 mod healthcheck;
 mod logging;
 mod online;
@@ -90,6 +91,9 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Say which rule of a tenant decides about a request, and why; nothing is sent
+    #[command(after_help = "Example: lychgate explain acme --user claims.json GET /reports/7")]
+    Explain(explain::ExplainArgs),
     /// Manage tenant files
     #[command(subcommand)]
     Tenant(TenantCommand),
@@ -245,6 +249,7 @@ fn run(cli: Cli) -> Exit {
         }
         Some(Command::User(UserCommand::Add(account))) => user::add(&account, &cli.config.sources()),
         Some(Command::User(UserCommand::Passwd(account))) => user::passwd(&account, &cli.config.sources()),
+        Some(Command::Explain(args)) => with_settings(cli.config, |loaded| explain::run(&loaded, &args)),
         Some(Command::Users(UsersCommand::List { tenant, json })) => {
             with_settings(cli.config, |loaded| block_on(users::list(&loaded.settings, tenant.as_ref(), json)))
         }

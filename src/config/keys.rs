@@ -48,6 +48,11 @@ const fn list(path: &'static str, items: &'static [Key], help: &'static str) -> 
     Key { path, default: None, example: "", help, items }
 }
 
+/// The same, shown on the one line of `example`.
+const fn inline(path: &'static str, items: &'static [Key], example: &'static str, help: &'static str) -> Key {
+    Key { path, default: None, example, help, items }
+}
+
 /// The keys of `lychgate.toml`.
 pub(super) const SETTINGS: &[Key] = &[
     with("listen", r#""127.0.0.1:3000""#, "Where browsers and proxies connect; port 0 picks a free one."),
@@ -157,6 +162,7 @@ pub(super) const TENANT: &[Key] = &[
         "Local accounts: a file of names and hashes, as htpasswd writes it.",
     ),
     with("remember_users", "true", "Whether users seen are remembered."),
+    with("default_rule", r#""signed_in""#, "Who passes where no rule matches: signed_in, or deny (nobody)."),
     with("hosts", "[]", "Host names at whose root this tenant stands."),
     with("prefix", r#""""#, "Below which path our routes stand, such as \"/.lychgate\"."),
     with("session.idle", r#""1d""#, "Ends a session after this long without a request."),
@@ -165,6 +171,18 @@ pub(super) const TENANT: &[Key] = &[
     with("api.signing_alg", r#""RS256""#, "The one algorithm of those tokens: RS256, PS256, ES256 or EdDSA."),
     with("local.session_idle", r#""15m""#, "The same as session.idle for local accounts."),
     with("local.session_absolute", r#""8h""#, "The same as session.absolute for local accounts."),
+    none("access.emails", r#"["ada@acme.example"]"#, "Who may sign in, by verified e-mail address."),
+    none(
+        "access.email_domains",
+        r#"["acme.example", "*.acme.example"]"#,
+        "Who may sign in, by domain of the verified e-mail address; with `emails`, either is enough.",
+    ),
+    inline(
+        "access.claims",
+        CONDITION,
+        r#"[{ claim = "https://acme.example/roles", contains = "staff" }]"#,
+        "Conditions on claims, all of which must hold of whoever signs in.",
+    ),
     none("endpoints.authorization_endpoint", r#""https://id.acme.example/authorize""#, "Replaces the discovered one."),
     none("endpoints.token_endpoint", r#""https://id.acme.example/token""#, "Replaces the discovered one."),
     none("endpoints.jwks_uri", r#""https://id.acme.example/keys""#, "Replaces the discovered one."),
@@ -182,6 +200,44 @@ pub(super) const TENANT: &[Key] = &[
         "Parameters of any name that go to the provider as they are: ext-color = \"red\".",
     ),
     list("local_users", LOCAL_USER, "Local accounts: people who sign in here with a name and a password."),
+    list("rules", RULE, "Who may do what; the first rule that matches decides."),
+];
+
+/// The keys of a rule.
+const RULE: &[Key] = &[
+    none("name", r#""reports""#, "What explanations call it."),
+    none("paths", r#"["/reports", "/reports/**"]"#, "Paths that match; all if left out."),
+    none("methods", r#"["GET"]"#, "Methods that match; all if left out. GET is HEAD as well."),
+    none("hosts", r#"["app.acme.example", "*.app.acme.example"]"#, "Hosts that match; all if left out."),
+    none("networks", r#"["10.0.0.0/8"]"#, "Clients that match; all if left out."),
+    none(
+        "effect",
+        r#""allow""#,
+        "public (everybody passes), signed_in, allow (by claims and scopes), deny (nobody), step_up (after a recent or strong sign-in).",
+    ),
+    inline(
+        "claims",
+        CONDITION,
+        r#"[{ claim = "https://acme.example/roles", contains = "admin" }]"#,
+        "With allow: conditions, all of which must hold; as in access.claims.",
+    ),
+    none("scopes", r#"["read:reports"]"#, "With allow: scopes or permissions, all of which must have been granted."),
+    none("max_age", r#""10m""#, "With step_up: how long ago the user may have signed in at the provider."),
+    none("acr_values", r#""phr""#, "With step_up: how the user must have signed in there; one of these is enough."),
+];
+
+/// The keys of a condition on a claim.
+const CONDITION: &[Key] = &[
+    none(
+        "claim",
+        r#""https://acme.example/roles""#,
+        "The claim of exactly this name; a list of names leads into nested tables.",
+    ),
+    none("equals", r#""admin""#, "Holds if the claim is this text, whole number, true or false."),
+    none("contains", r#""admin""#, "Holds if the claim is a list with this in it."),
+    none("any_of", r#"["admin", "staff"]"#, "Holds if the claim is one of these, or a list with one of these in it."),
+    none("all_of", r#"["admin", "staff"]"#, "Holds if the claim is a list with all of these in it."),
+    none("present", "true", "Holds if the claim is there, and is neither null, false nor empty."),
 ];
 
 /// The keys that the least tenant file holds; the sample shows them without `#`.
@@ -198,7 +254,7 @@ pub fn tenant_sample() -> String {
     );
     let mut table = "";
     for key in TENANT {
-        if !key.items.is_empty() {
+        if !key.items.is_empty() && key.example.is_empty() {
             sample_of_list(key, &mut text);
             continue;
         }

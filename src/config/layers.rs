@@ -55,8 +55,7 @@ impl Origin {
     }
 
     /// The origin that [`Origin::metadata`] described.
-    pub(super) fn of(metadata: Option<&Metadata>) -> Self {
-        let Some(metadata) = metadata else { return Self::Defaults };
+    pub(super) fn of(metadata: &Metadata) -> Self {
         match (&*metadata.name, metadata.source.as_ref().and_then(figment::Source::file_path)) {
             (_, Some(path)) => Self::File(path.to_owned()),
             ("environment", _) => Self::Environment,

@@ -1,10 +1,14 @@
 //! The resolved policy of one tenant: who may sign in at all, and who may do what.
 
-use std::time::Duration;
+use std::fmt;
 
 use serde_json::Value;
 
+use super::{HostPattern, PathPattern};
 use crate::net::Networks;
+
+/// The value of `acr_values` by which Auth0 is asked for a second factor; it answers in `amr`.
+pub const MULTI_FACTOR: &str = "http://schemas.openid.net/pape/policies/2007/06/multi-factor";
 
 /// Who may pass.
 #[derive(Clone, Debug, Default)]
@@ -15,6 +19,8 @@ pub struct PolicySettings {
     pub rules: Vec<Rule>,
     /// What holds where no rule matches.
     pub default_rule: DefaultRule,
+    /// Seconds by which the provider's clock and ours may differ.
+    pub leeway: i64,
 }
 
 /// Who may sign in at all; an empty list asks nothing. Organizations are the sign-in's own business.
@@ -22,8 +28,8 @@ pub struct PolicySettings {
 pub struct AccessSettings {
     /// Verified e-mail addresses, lower case; with `email_domains`, either is enough.
     pub emails: Vec<String>,
-    /// Domains of verified e-mail addresses, lower case.
-    pub email_domains: Vec<String>,
+    /// Domains of verified e-mail addresses.
+    pub email_domains: Vec<HostPattern>,
     /// Conditions, all of which must hold.
     pub claims: Vec<Condition>,
 }
@@ -45,9 +51,9 @@ pub struct Rule {
     pub name: Option<String>,
     /// Paths.
     pub paths: Vec<PathPattern>,
-    /// Methods, upper case.
+    /// Methods, upper case; GET is HEAD as well.
     pub methods: Vec<String>,
-    /// Hosts, lower case.
+    /// Hosts.
     pub hosts: Vec<HostPattern>,
     /// Networks of clients.
     pub networks: Networks,
@@ -73,31 +79,11 @@ pub enum Effect {
     Deny,
     /// Passes if the authentication is recent and strong enough; else the person signs in again.
     StepUp {
-        /// How old the authentication may be.
-        max_age: Option<Duration>,
+        /// How many seconds old the authentication may be.
+        max_age: Option<i64>,
         /// The authentication context classes, one of which must have been used, parted by blanks.
         acr_values: Option<String>,
     },
-}
-
-/// A pattern of paths.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PathPattern {
-    /// `/a/b`: this path, with or without a slash at the end.
-    Exact(String),
-    /// `/a/**`: this path and everything below it.
-    Prefix(String),
-    /// `/a/*/c*`: `*` is any text within one segment.
-    Glob(Vec<String>),
-}
-
-/// A pattern of hosts.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum HostPattern {
-    /// This host.
-    Exact(String),
-    /// `*.example.com`: every host below this domain.
-    Below(String),
 }
 
 /// A condition on one claim.
@@ -122,4 +108,59 @@ pub enum Test {
     AnyOf(Vec<Value>),
     /// It is a list that holds all of these values.
     AllOf(Vec<Value>),
+}
+
+impl Rule {
+    /// What people call the rule of this place in the list.
+    pub fn called(&self, place: usize) -> String {
+        match &self.name {
+            Some(name) => format!("rules[{place}] ({name})"),
+            None => format!("rules[{place}]"),
+        }
+    }
+
+    /// Whether the rule speaks of this method.
+    pub fn takes_method(&self, method: &str) -> bool {
+        self.methods.is_empty() || self.methods.iter().any(|known| is_method(known, method))
+    }
+
+    /// Whether this rule matches whatever `later` does, so that a later rule behind it is never reached. Rules are
+    /// compared one to one: that several together cover another is not seen.
+    pub fn covers(&self, later: &Self) -> bool {
+        let anywhere = [PathPattern::anywhere()];
+        let paths = |rule: &'_ Self| if rule.paths.is_empty() { anywhere.to_vec() } else { rule.paths.clone() };
+        covers(&paths(self), &paths(later), PathPattern::covers)
+            && covers(&self.methods, &later.methods, |outer, inner| is_method(outer, inner))
+            && covers(&self.hosts, &later.hosts, HostPattern::covers)
+            && (self.networks.is_empty() || !later.networks.is_empty() && self.networks.covers(&later.networks))
+    }
+}
+
+/// Whether a rule for the method `known` takes `method`: HEAD asks for what GET does.
+fn is_method(known: &str, method: &str) -> bool {
+    known.eq_ignore_ascii_case(method) || known == "GET" && method.eq_ignore_ascii_case("HEAD")
+}
+
+/// Whether a list covers another; an empty one is everything.
+fn covers<T>(outer: &[T], inner: &[T], one: impl Fn(&T, &T) -> bool) -> bool {
+    outer.is_empty() || !inner.is_empty() && inner.iter().all(|inner| outer.iter().any(|outer| one(outer, inner)))
+}
+
+impl fmt::Display for Condition {
+    /// As one would say it: `realm_access > roles contains "admin"`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.claim.join(" > "))?;
+        match &self.test {
+            Test::Present => f.write_str(" is present"),
+            Test::Equals(value) => write!(f, " equals {value}"),
+            Test::Contains(value) => write!(f, " contains {value}"),
+            Test::AnyOf(values) => write!(f, " is any of {}", list(values)),
+            Test::AllOf(values) => write!(f, " contains all of {}", list(values)),
+        }
+    }
+}
+
+/// Things with commas between.
+fn list<T: fmt::Display>(things: &[T]) -> String {
+    things.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }

@@ -8,11 +8,11 @@ use url::Url;
 use super::keys::TENANT;
 use super::layers::{Layer, Origin};
 use super::read::LONGEST;
+use super::read_policy;
 use super::reader::Reader;
 use super::{
-    ApiSettings, AuthorizeParams, ClientAuth, Fault, FetchSettings, Look, PolicySettings, ProviderSettings,
-    ResponseMode, SessionLimits, SignInSettings, SignOutSettings, SigningAlg, Sources, TenantSettings, local_users,
-    values,
+    ApiSettings, AuthorizeParams, ClientAuth, Fault, FetchSettings, Look, ProviderSettings, ResponseMode,
+    SessionLimits, SignInSettings, SignOutSettings, SigningAlg, Sources, TenantSettings, local_users, values,
 };
 use crate::secret::SecretString;
 use crate::tenant_id::TenantId;
@@ -96,7 +96,7 @@ pub(super) fn tenant(reader: &mut Reader<'_>, id: TenantId, public_url: Option<&
             federated: reader.flag("federated_logout").unwrap_or_default(),
             post_logout_redirect: reader.parsed("post_logout_redirect", values::safe_url),
         },
-        policy: PolicySettings::default(),
+        policy: read_policy::policy(reader, provider.as_ref().map_or(0, |provider| provider.leeway)),
         look: look(reader),
         remember_users: reader.flag("remember_users").unwrap_or_default(),
         provider: provider?,

@@ -72,17 +72,23 @@ impl<'a> Reader<'a> {
         self.faults
     }
 
+    /// How many things were wrong so far.
+    pub(super) fn fault_count(&self) -> usize {
+        self.faults.len()
+    }
+
     /// Notes a fault of the key `path`.
     pub(super) fn fault(&mut self, path: &str, reason: impl Into<String>, help: Option<&str>) {
         let origin = match self.find(path) {
             Some((_, origin)) if origin != Origin::Defaults => origin,
             _ => self.home.clone(),
         };
-        self.note(&origin, origin.spell(path), reason.into(), help.map(str::to_owned));
+        self.note(&origin, &origin.spell(path), reason.into(), help.map(str::to_owned));
     }
 
-    fn note(&mut self, origin: &Origin, key: String, reason: String, help: Option<String>) {
-        let fault = Fault { file: self.sources.shown(origin), key: format!("{}{key}", self.prefix), reason, help };
+    fn note(&mut self, origin: &Origin, key: &str, reason: String, help: Option<String>) {
+        let key = self.prefix.clone() + key;
+        let fault = Fault { file: self.sources.shown(origin), key, reason, help };
         if !self.faults.contains(&fault) {
             self.faults.push(fault);
         }
@@ -97,7 +103,9 @@ impl<'a> Reader<'a> {
         let mut names = path.split('.');
         let first = self.values.get(names.next()?)?;
         let value = names.try_fold(first, |value, name| value.as_dict()?.get(name))?;
-        Some((value, Origin::of(self.figment.get_metadata(value.tag()))))
+        // A value of a table in a list keeps the mark of the reader that the list was read by.
+        let origin = self.figment.get_metadata(value.tag()).map_or_else(|| self.home.clone(), Origin::of);
+        Some((value, origin))
     }
 
     fn value(&mut self, path: &str) -> Option<(Value, Origin)> {
@@ -290,7 +298,7 @@ impl<'a> Reader<'a> {
                 checked.and_then(|item| if list.contains(&item) { Err("stands twice".into()) } else { Ok(item) });
             match checked {
                 Ok(item) => list.push(item),
-                Err(reason) => self.note(&origin, format!("{}[{i}]", origin.spell(path)), reason, None),
+                Err(reason) => self.note(&origin, &format!("{}[{i}]", origin.spell(path)), reason, None),
             }
         }
         Some(list)
@@ -324,7 +332,7 @@ impl<'a> Reader<'a> {
         for (i, item) in items.iter().enumerate() {
             let here = format!("{path}[{i}]");
             let Value::Dict(_, dict) = item else {
-                self.note(&origin, here, format!("must be a table, is {}", kind(item)), None);
+                self.note(&origin, &here, format!("must be a table, is {}", kind(item)), None);
                 continue;
             };
             let layer = Layer { origin: origin.clone(), dict: dict.clone() };
@@ -332,10 +340,52 @@ impl<'a> Reader<'a> {
             let mut reader = Reader::below(self.sources, keys, prefix, origin.clone(), &[layer]);
             list.extend(read(&mut reader));
             #[cfg(test)]
-            self.never_asked_in_lists.extend(reader.never_asked());
+            self.never_asked_in_lists.extend(reader.never_asked().into_iter().chain(reader.never_asked_in_lists));
             self.faults.extend(reader.faults);
         }
         list
+    }
+
+    /// A text, a whole number, or true or false: what a claim is compared with.
+    pub(super) fn scalar(&mut self, path: &str) -> Option<serde_json::Value> {
+        let (value, origin) = self.value(path)?;
+        let scalar = self.scalar_of(&value, &origin);
+        self.keep(path, scalar)
+    }
+
+    fn scalar_of(&self, value: &Value, origin: &Origin) -> Result<serde_json::Value, String> {
+        match value {
+            Value::String(_, raw) => self.expand(raw, origin).map(Into::into),
+            Value::Bool(_, flag) => Ok((*flag).into()),
+            Value::Num(_, number) if number.to_f64().is_none() => {
+                let number = number.to_i128().or_else(|| number.to_u128()?.try_into().ok());
+                let number = number.and_then(|number| i64::try_from(number).ok());
+                number.map(Into::into).ok_or_else(|| "is too large a number".to_owned())
+            }
+            other => Err(format!("must be a text, a whole number, or true or false, is {}", kind(other))),
+        }
+    }
+
+    /// A list of what [`Reader::scalar`] reads.
+    pub(super) fn scalars(&mut self, path: &str) -> Option<Vec<serde_json::Value>> {
+        let (value, origin) = self.value(path)?;
+        let Value::Array(_, items) = &value else {
+            self.wrong_type(path, "a list", &value);
+            return None;
+        };
+        let list = items.iter().map(|item| self.scalar_of(item, &origin)).collect();
+        self.keep(path, list)
+    }
+
+    /// A text, or a list of texts, each read as it stands.
+    pub(super) fn one_or_more(&mut self, path: &str) -> Option<Vec<String>> {
+        match self.value(path)?.0 {
+            Value::Array(..) => {
+                let texts = self.scalars(path)?.iter().map(|value| value.as_str().map(str::to_owned)).collect();
+                self.keep(path, Option::ok_or_else(texts, || "must be a text or a list of texts".to_owned()))
+            }
+            _ => self.text(path).map(|text| vec![text]),
+        }
     }
 
     /// A path; a relative one starts at the file that names it, or at the working directory.
@@ -392,14 +442,14 @@ impl<'a> Reader<'a> {
             let path = if table.is_empty() { name.clone() } else { format!("{table}.{name}") };
             if !here.contains(&name.as_str()) {
                 let help = self.help_for_unknown(table, name, &here);
-                self.note(origin, origin.spell(&path), "unknown key".into(), Some(help));
+                self.note(origin, &origin.spell(&path), "unknown key".into(), Some(help));
             } else if !self.keys.iter().any(|key| key.path == path) {
                 match value {
                     Value::Dict(_, inner) => self.refuse_unknown(origin, &path, inner),
                     other => {
                         let reason = format!("must be a table, is {}", kind(other));
                         let help = format!("allowed in it: {}", self.names_in(&path).join(", "));
-                        self.note(origin, origin.spell(&path), reason, Some(help));
+                        self.note(origin, &origin.spell(&path), reason, Some(help));
                     }
                 }
             }

@@ -1,5 +1,7 @@
 //! The rules of settings files, one fault at a time.
 
+mod policy;
+
 use std::fs;
 use std::path::Path;
 
@@ -274,9 +276,13 @@ fn every_key_of_the_tables_is_read() {
     let mut reader = reader::Reader::new(&sources, keys::SETTINGS, layers::Origin::Defaults, &[]);
     read::read_settings(&mut reader);
     assert_eq!(reader.never_asked(), Vec::<&str>::new());
-    let mut reader = reader::Reader::new(&sources, keys::TENANT, layers::Origin::Defaults, &[]);
+    let lists = r#"{"access": {"claims": [{}]}, "rules": [{"claims": [{}]}]}"#;
+    let folder = Folder::with(&[("lists.json", lists)]);
+    let layer = layers::Layer::file(&folder.path().join("lists.json")).unwrap();
+    let mut reader = reader::Reader::new(&sources, keys::TENANT, layers::Origin::Defaults, &[layer]);
     read_tenant::tenant(&mut reader, "acme".parse().unwrap(), None);
     assert_eq!(reader.never_asked(), Vec::<&str>::new());
+    assert_eq!(reader.never_asked_in_lists.len(), 0, "{:?}", reader.never_asked_in_lists);
 }
 
 #[test]

@@ -107,6 +107,9 @@ fn spoil(fields: &mut Map<String, Value>, fault: &Fault) {
         Fault::NoIdToken => {
             fields.remove("id_token");
         }
+        Fault::NoScope => {
+            fields.remove("scope");
+        }
         Fault::NoAccessToken => {
             fields.remove("access_token");
         }

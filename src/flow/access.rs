@@ -83,13 +83,22 @@ impl Who {
         }
     }
 
-    /// As the policy sees them.
-    fn subject(&self, now: Timestamp) -> Option<Subject<'_>> {
+    fn claims(&self) -> Option<&Map<String, Value>> {
         match self {
             Self::Anybody => None,
-            Self::Session(session) => Some(Subject { claims: &session.claims, scope: session.scope.as_deref(), now }),
-            Self::Bearer(token) => Some(Subject { claims: &token.claims, scope: Some(&token.scope), now }),
+            Self::Session(session) => Some(&session.claims),
+            Self::Bearer(token) => Some(&token.claims),
         }
+    }
+
+    /// As the policy sees them.
+    fn subject(&self, now: Timestamp) -> Option<Subject<'_>> {
+        let scope = match self {
+            Self::Anybody => None,
+            Self::Session(session) => session.scope.as_deref(),
+            Self::Bearer(token) => Some(token.scope.as_str()),
+        };
+        self.claims().map(|claims| Subject { claims, scope, now })
     }
 }
 
@@ -102,7 +111,13 @@ pub fn admit<'t>(gateway: &Gateway, tenant: &'t Tenant, knock: Knock<'_>) -> Res
     let who = Who::of(knock.token, knock.session);
     let decision = policy::decide(&tenant.settings.policy, &question, who.subject(gateway.clock.now()).as_ref());
     match decision.verdict {
-        Verdict::Public | Verdict::Allowed => Ok(Permit { who }),
+        Verdict::Allowed => Ok(Permit { who }),
+        // Whom `[access]` no longer admits passes here, too, but as nobody in particular.
+        Verdict::Public => {
+            let access = &tenant.settings.policy.access;
+            let known = who.claims().is_none_or(|claims| policy::admits(access, claims).is_ok());
+            Ok(Permit { who: if known { who } else { Who::Anybody } })
+        }
         _ => Err(decision),
     }
 }

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::attempt::{self, Attempt, AttemptId, LIFETIME};
 use crate::gateway::Gateway;
 use crate::oidc::{AuthorizationResponse, Expected, Outcome, RedeemError, ResponseError};
+use crate::policy::{self, AccessRefused};
 use crate::secret::SecretString;
 use crate::session::{EndReason, NewSession, SeenUser, Session, StoreError};
 use crate::tenant::{Place, Tenant};
@@ -66,6 +67,9 @@ pub enum CallbackError {
     /// The code could not be redeemed for an identity.
     #[error("redeeming the code")]
     Redeem(#[from] RedeemError),
+    /// The tenant does not let this person in.
+    #[error("[access] does not admit the person: {0}")]
+    AccessRefused(#[from] AccessRefused),
     /// The session could not be stored.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -82,6 +86,7 @@ impl CallbackError {
             Self::ProviderChanged => "provider_changed",
             Self::Response(error) => error.code(),
             Self::Redeem(error) => error.code(),
+            Self::AccessRefused(_) => "access_refused",
             Self::Store(_) => "store_unavailable",
         }
     }
@@ -149,6 +154,7 @@ async fn checked(
     };
     let redirect_uri = place.url("/callback");
     let redeemed = tenant.provider.redeem(&code, &redirect_uri, &attempt.pkce_verifier(), &expected).await?;
+    policy::admits(&tenant.settings.policy.access, &redeemed.claims)?;
 
     let seen = seen_user(tenant, &redeemed.sub, &redeemed.claims);
     let (cookie, session) = gateway
@@ -165,7 +171,8 @@ async fn checked(
                 access_token: redeemed.access_token,
                 access_token_expires_at: redeemed.access_token_expires_at,
                 refresh_token: redeemed.refresh_token,
-                scope: redeemed.scope,
+                // One that is not told is the one that was asked for (RFC 6749, section 5.1).
+                scope: redeemed.scope.or_else(|| Some(tenant.settings.sign_in.scopes.join(" "))),
                 session_expiry: redeemed.session_expiry,
                 user_agent: callback.user_agent,
             },

@@ -10,6 +10,7 @@ use crate::clock::Timestamp;
 use crate::config::{LOCAL_ISSUER, LocalUser};
 use crate::gateway::Gateway;
 use crate::local::{Accounts, LocalError};
+use crate::policy::{self, AccessRefused};
 use crate::secret::SecretString;
 use crate::session::{NewSession, SeenUser, Session, StoreError};
 use crate::tenant::{Place, ReturnTo, ReturnToError, Tenant};
@@ -43,6 +44,9 @@ pub enum LocalSignInError {
     /// Name and password are no good, or cannot be tried now.
     #[error(transparent)]
     Local(#[from] LocalError),
+    /// The tenant does not let this person in.
+    #[error("[access] does not admit the person: {0}")]
+    AccessRefused(#[from] AccessRefused),
     /// The session could not be stored.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -56,6 +60,7 @@ impl LocalSignInError {
             Self::Local(LocalError::Refused) => "local_refused",
             Self::Local(LocalError::Limited { .. }) => "local_limited",
             Self::Local(LocalError::Busy) => "local_busy",
+            Self::AccessRefused(_) => "access_refused",
             Self::Store(_) => "store_unavailable",
         }
     }
@@ -93,6 +98,8 @@ async fn checked(
     let (name, address) = (request.unverified_name, request.address);
     let user = gateway.passwords.verify(tenant.id(), accounts, name, request.password, address).await?;
     let sub = subject(user);
+    let claims = claims(user, &sub, gateway.clock.now());
+    policy::admits(&tenant.settings.policy.access, &claims)?;
     let seen = SeenUser {
         issuer: LOCAL_ISSUER.to_owned(),
         sub: sub.clone(),
@@ -102,7 +109,7 @@ async fn checked(
     };
     let new = NewSession {
         issuer: LOCAL_ISSUER.to_owned(),
-        claims: claims(user, &sub, gateway.clock.now()),
+        claims,
         sub,
         sid: None,
         id_token: String::new().into(),

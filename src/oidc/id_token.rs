@@ -26,11 +26,8 @@ use serde_json::{Map, Value};
 use super::jwt::{Claims, JwtError, UnverifiedJwt};
 use super::key_set::KeySet;
 use crate::clock::Timestamp;
-use crate::config::SigningAlg;
+use crate::config::{MULTI_FACTOR, SigningAlg};
 use crate::secret::{ExposeSecret, SecretString, base64url, same, sha256, sha512};
-
-/// The value of `acr_values` by which Auth0 is asked for a second factor; it answers in `amr`.
-const MULTI_FACTOR: &str = "http://schemas.openid.net/pape/policies/2007/06/multi-factor";
 
 /// What the sign-in asked for, to compare the id token with.
 #[derive(Clone, Copy)]

@@ -4,7 +4,7 @@
 /// What an error page says. Many error codes share a text: codes are for those who help, texts for those who read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorText {
-    /// The provider or the tenant's policy said no.
+    /// The provider said no.
     AccessDenied,
     /// The account is blocked at the provider.
     UserBlocked,
@@ -34,6 +34,8 @@ pub enum ErrorText {
     TooManyTries,
     /// A form of ours that is too old, or comes from elsewhere.
     FormExpired,
+    /// The tenant does not let this account in.
+    AccessRefused,
     /// No such page, or no such tenant.
     NotFound,
     /// The page exists, the method does not.
@@ -52,7 +54,7 @@ pub enum ErrorText {
 
 impl ErrorText {
     /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::AccessDenied,
         Self::UserBlocked,
         Self::SignInRequired,
@@ -68,6 +70,7 @@ impl ErrorText {
         Self::TokenRefused,
         Self::TooManyTries,
         Self::FormExpired,
+        Self::AccessRefused,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::Misdirected,
@@ -95,6 +98,7 @@ impl ErrorText {
             Self::TokenRefused => "token_refused",
             Self::TooManyTries => "too_many_tries",
             Self::FormExpired => "form_expired",
+            Self::AccessRefused => "access_refused",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::Misdirected => "misdirected",
@@ -113,7 +117,9 @@ impl ErrorText {
     /// What to offer next, the best first.
     pub const fn actions(self) -> &'static [Action] {
         match self {
-            Self::AccessDenied | Self::OrganizationRefused => &[Action::OtherAccount, Action::SignOut],
+            Self::AccessDenied | Self::OrganizationRefused | Self::AccessRefused => {
+                &[Action::OtherAccount, Action::SignOut]
+            }
             Self::UserBlocked => &[Action::SignOut],
             Self::ProviderTrouble => &[Action::SignIn, Action::LocalSignIn],
             Self::FormExpired | Self::TooManyTries => &[Action::LocalSignIn, Action::Start],

@@ -1,12 +1,20 @@
 //! Who may pass: claims and a request in, a decision out. Pure: no I/O, no clock of its own, no HTTP types.
 
+mod access;
+mod claims;
+mod explain;
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::net::IpAddr;
 
 use serde_json::{Map, Value};
 
+pub use self::access::{AccessRefused, admits};
+pub use self::explain::{Explanation, explain};
 use crate::clock::Timestamp;
-use crate::config::{DefaultRule, PolicySettings};
+use crate::config::{Condition, DefaultRule, Effect, PolicySettings, Rule};
 use crate::request_path::RequestPath;
 
 /// What is asked about.
@@ -86,13 +94,122 @@ pub enum By {
     Default,
 }
 
-/// Decides.
+/// Decides: the first rule that matches, or `default_rule`. Whoever passes only when signed in must still be one whom
+/// `[access]` admits, by the claims as they are now.
 pub fn decide<'a>(policy: &'a PolicySettings, question: &Question<'_>, subject: Option<&Subject<'_>>) -> Decision<'a> {
-    let _ = question;
-    let verdict = match (policy.default_rule, subject) {
-        (DefaultRule::Deny, _) => Verdict::Denied,
-        (DefaultRule::SignedIn, Some(_)) => Verdict::Allowed,
-        (DefaultRule::SignedIn, None) => Verdict::SignIn,
+    let (by, judged) = judge(policy, question, subject);
+    let verdict = match judged {
+        Ok(Pass::Public) => Verdict::Public,
+        Ok(Pass::Subject) => Verdict::Allowed,
+        Err(Lack::Subject) => Verdict::SignIn,
+        Err(Lack::Access(_) | Lack::Anybody | Lack::Claim(_)) => Verdict::Denied,
+        Err(Lack::Scopes(scopes)) => Verdict::MissingScopes(scopes),
+        Err(Lack::Recent(step_up) | Lack::Strong(step_up)) => Verdict::StepUp(step_up),
     };
-    Decision { verdict, by: By::Default }
+    Decision { verdict, by }
+}
+
+/// Who passes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pass {
+    /// Everybody.
+    Public,
+    /// This subject.
+    Subject,
+}
+
+/// What is lacking for this request to pass.
+#[derive(Clone, Copy, Debug)]
+enum Lack<'a> {
+    /// Somebody who asks.
+    Subject,
+    /// What `[access]` demands.
+    Access(AccessRefused),
+    /// Nothing would do.
+    Anybody,
+    /// This condition does not hold.
+    Claim(&'a Condition),
+    /// One of these was not granted.
+    Scopes(&'a [String]),
+    /// A recent authentication.
+    Recent(StepUp<'a>),
+    /// A strong authentication.
+    Strong(StepUp<'a>),
+}
+
+fn judge<'a>(
+    policy: &'a PolicySettings,
+    question: &Question<'_>,
+    subject: Option<&Subject<'_>>,
+) -> (By, Result<Pass, Lack<'a>>) {
+    let (by, effect) = match policy.rules.iter().position(|rule| mismatch(rule, question).is_none()) {
+        Some(place) => (By::Rule(place), &policy.rules[place].effect),
+        None if policy.default_rule == DefaultRule::SignedIn => (By::Default, &Effect::SignedIn),
+        None => (By::Default, &Effect::Deny),
+    };
+    match (effect, subject) {
+        (Effect::Public, _) => (by, Ok(Pass::Public)),
+        (Effect::Deny, _) => (by, Err(Lack::Anybody)),
+        (_, None) => (by, Err(Lack::Subject)),
+        (_, Some(subject)) => match admits(&policy.access, subject.claims) {
+            Ok(()) => (by, meets(effect, subject, policy.leeway).map(|()| Pass::Subject)),
+            Err(refused) => (By::Access, Err(Lack::Access(refused))),
+        },
+    }
+}
+
+/// A part of a rule that does not match.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mismatch {
+    Path,
+    Method,
+    Host,
+    Network,
+}
+
+/// What of a rule does not match the question, if anything.
+fn mismatch(rule: &Rule, question: &Question<'_>) -> Option<Mismatch> {
+    let host = bare_host(question.host);
+    if !rule.paths.is_empty() && !rule.paths.iter().any(|path| path.matches(question.path)) {
+        Some(Mismatch::Path)
+    } else if !rule.takes_method(question.method) {
+        Some(Mismatch::Method)
+    } else if !rule.hosts.is_empty() && !rule.hosts.iter().any(|pattern| pattern.matches(host)) {
+        Some(Mismatch::Host)
+    } else if !rule.networks.is_empty() && !rule.networks.contains(question.address) {
+        Some(Mismatch::Network)
+    } else {
+        None
+    }
+}
+
+/// A host without port: whoever asks should leave it out, and yet a rule must not depend on that.
+fn bare_host(host: &str) -> &str {
+    let port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+    host.rsplit_once(':').filter(|(_, text)| port(text)).map_or(host, |(name, _)| name)
+}
+
+/// Whether a subject meets what an effect asks of it.
+fn meets<'a>(effect: &'a Effect, subject: &Subject<'_>, leeway: i64) -> Result<(), Lack<'a>> {
+    match effect {
+        Effect::Public | Effect::SignedIn => Ok(()),
+        Effect::Deny => Err(Lack::Anybody),
+        Effect::Allow { claims, scopes } => {
+            if let Some(condition) = claims.iter().find(|condition| !claims::holds(condition, subject.claims)) {
+                return Err(Lack::Claim(condition));
+            }
+            let granted = scopes.iter().all(|scope| claims::has_scope(scope, subject));
+            if granted { Ok(()) } else { Err(Lack::Scopes(scopes)) }
+        }
+        Effect::StepUp { max_age, acr_values } => {
+            let step_up = StepUp { max_age: *max_age, acr_values: acr_values.as_deref() };
+            if max_age.is_some_and(|max_age| !claims::is_recent(subject, max_age, leeway)) {
+                Err(Lack::Recent(step_up))
+            } else if acr_values.as_ref().is_some_and(|values| !claims::is_strong(subject.claims, values)) {
+                Err(Lack::Strong(step_up))
+            } else {
+                Ok(())
+            }
+        }
+    }
 }

@@ -91,6 +91,7 @@ fn presentation(code: &str) -> (StatusCode, ErrorText) {
     match code {
         "access_denied" => (Status::FORBIDDEN, Text::AccessDenied),
         "user_blocked" => (Status::FORBIDDEN, Text::UserBlocked),
+        "access_refused" => (Status::FORBIDDEN, Text::AccessRefused),
         "organization_refused" => (Status::FORBIDDEN, Text::OrganizationRefused),
         "sign_in_required" | "not_signed_in" => (Status::UNAUTHORIZED, Text::SignInRequired),
         "request_refused" => (Status::BAD_REQUEST, Text::RequestRefused),

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue};
 use lychgate::clock::Timestamp;
-use lychgate::config::TenantSettings;
+use lychgate::config::{Condition, Effect, Rule, TenantSettings, Test};
 use lychgate::demo::{Fault, OtherAlg};
 use lychgate::flow::access::{self, Knock, Permit};
+use lychgate::net::Networks;
 use lychgate::oidc::AccessToken;
 use lychgate::policy::{By, Decision, StepUp, Verdict};
 use lychgate::request_path::RequestPath;
@@ -60,10 +61,11 @@ fn refused(result: Result<Arc<AccessToken>, Problem>, code: &str) {
     );
 }
 
-fn admitted(world: &World, token: Option<Arc<AccessToken>>, session: Option<Arc<Session>>) -> Permit {
+fn ask(world: &World, token: Option<Arc<AccessToken>>, session: Option<Arc<Session>>) -> Result<Permit, Problem> {
     let (path, address) = (RequestPath::parse("/things").unwrap(), IpAddr::from(Ipv4Addr::LOCALHOST));
     let knock = Knock { method: "GET", host: "acme.example", path: &path, address, token, session };
-    access::admit(&world.gateway, &tenant(world, "acme"), knock).unwrap()
+    let tenant = tenant(world, "acme");
+    access::admit(&world.gateway, &tenant, knock).map_err(|decision| bearer::refusal(&tenant, &decision))
 }
 
 #[tokio::test]
@@ -219,12 +221,46 @@ async fn a_token_says_who_asks_even_beside_a_session() {
     let world = acme().await;
     let session = session_of_ada(&world).await;
     let token = brought(&world, &world.provider().mint("at+jwt", API, &json!({"email": "bot@acme.example"}))).await;
-    let permit = admitted(&world, token.ok(), Some(session.clone()));
+    let permit = ask(&world, token.ok(), Some(session.clone())).unwrap();
     assert!(permit.is_by_token() && permit.session().is_none());
     let identity = permit.identity().unwrap();
     assert_eq!((identity.sub, &identity.claims["email"]), ("script@clients", &json!("bot@acme.example")));
-    let permit = admitted(&world, None, Some(session.clone()));
+    let permit = ask(&world, None, Some(session.clone())).unwrap();
     assert_eq!((permit.is_by_token(), permit.identity().unwrap().sub), (false, session.sub.as_str()));
+}
+
+#[tokio::test]
+async fn rules_ask_for_scopes_permissions_and_claims_of_a_token() {
+    let world = support::acme_with(|tenant| {
+        with_api(tenant);
+        let scopes = vec!["read:things".to_owned(), "things:list".to_owned()];
+        let claims = vec![Condition { claim: vec!["azp".to_owned()], test: Test::Equals(json!("script")) }];
+        let everything = Rule {
+            name: None,
+            paths: Vec::new(),
+            methods: Vec::new(),
+            hosts: Vec::new(),
+            networks: Networks::default(),
+            effect: Effect::Allow { claims, scopes },
+        };
+        tenant.policy.rules = vec![everything];
+    })
+    .await;
+    for (claims, code) in [
+        (json!({"permissions": ["things:list"]}), None),
+        (json!({"scope": "things:list read:things"}), None),
+        (json!({}), Some("bearer_scope")),
+        (json!({"scope": "read:thing things:lister"}), Some("bearer_scope")),
+        (json!({"permissions": ["things:list"], "azp": "another"}), Some("bearer_denied")),
+    ] {
+        let token = brought(&world, &world.provider().mint("at+jwt", API, &claims)).await.unwrap();
+        let result = ask(&world, Some(token), None).map_err(|problem| (problem.code, problem.challenge));
+        assert_eq!(result.as_ref().err().map(|(code, _)| *code), code, "{claims}");
+        if let Err(("bearer_scope", challenge)) = result {
+            let lacking = "Bearer realm=\"acme\", error=\"insufficient_scope\", scope=\"read:things things:list\"";
+            assert_eq!(challenge.as_deref(), Some(lacking));
+        }
+    }
 }
 
 #[tokio::test]

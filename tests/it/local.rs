@@ -399,6 +399,21 @@ async fn other_methods_and_prefetches_do_nothing() {
 }
 
 #[tokio::test]
+async fn access_admits_local_accounts_by_their_claims_too() {
+    for (domain, code) in [("acme.example", ""), ("globex.example", "access_refused")] {
+        let world = support::acme_with(|tenant| {
+            with_grace(tenant);
+            tenant.policy.access.email_domains = vec![lychgate::config::HostPattern::Exact(domain.to_owned())];
+        })
+        .await;
+        let mut browser = browser(&world);
+        let page = try_in(&mut browser, "grace", PASSWORD).await;
+        assert_eq!(page.code(), code, "{}", page.status);
+        assert_eq!(browser.session("acme").await.is_some(), code.is_empty());
+    }
+}
+
+#[tokio::test]
 async fn no_password_and_no_hash_shows_up_anywhere() {
     let world = acme().await;
     signed_in(&world).await;

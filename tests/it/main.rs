@@ -7,6 +7,7 @@ mod callback;
 mod faults;
 mod isolation;
 mod local;
+mod policy;
 mod requests;
 mod sessions;
 mod sign_out;
