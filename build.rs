@@ -41,7 +41,8 @@ fn main() -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn check(templates: &Path, faults: &mut Vec<String>) -> io::Result<()> {
+/// Adds what is missing or too much in `templates` to `faults`.
+pub fn check(templates: &Path, faults: &mut Vec<String>) -> io::Result<()> {
     let english = messages(templates, "en", faults)?;
     for language in TRANSLATIONS {
         let translated = messages(templates, language, faults)?;

@@ -3,12 +3,13 @@
 //! Names, labels and meaning stand in README.md; a test compares them with a scrape.
 
 use std::collections::HashSet;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 use prometheus::core::Collector;
 use prometheus::{
-    Encoder as _, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry,
-    TextEncoder,
+    Counter, Encoder as _, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 pub use prometheus::{IntCounter, IntGauge};
 
@@ -44,6 +45,7 @@ macro_rules! declared {
 }
 
 declared! {
+    Counter: |name, help, labels, buckets| Self::new(name, help);
     IntCounterVec: |name, help, labels, buckets| Self::new(Opts::new(name, help), labels);
     IntGauge: |name, help, labels, buckets| Self::new(name, help);
     IntGaugeVec: |name, help, labels, buckets| Self::new(Opts::new(name, help), labels);
@@ -60,6 +62,7 @@ macro_rules! series {
         pub struct Metrics {
             registry: Registry,
             labels: RwLock<TenantLabels>,
+            scrape: Mutex<()>,
             $($(#[doc = $help])+ pub $field: $kind,)*
         }
 
@@ -86,7 +89,7 @@ macro_rules! series {
                     .register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))
                     .expect("process metrics are declared once");
                 let labels = RwLock::new(TenantLabels { limit: tenant_label_limit, known: HashSet::new() });
-                Arc::new(Self { registry, labels, $($field),* })
+                Arc::new(Self { registry, labels, scrape: Mutex::new(()), $($field),* })
             }
         }
     };
@@ -153,6 +156,14 @@ series! {
     draining: IntGauge {};
     /// The running build; always 1.
     build_info: IntGaugeVec { version, revision, rustc };
+    /// Worker threads of the runtime.
+    tokio_workers: IntGauge {};
+    /// Tasks alive in the runtime.
+    tokio_alive_tasks: IntGauge {};
+    /// Tasks waiting in the runtime's global queue.
+    tokio_global_queue_depth: IntGauge {};
+    /// Time that the runtime's workers spent running tasks, in seconds.
+    tokio_worker_busy_seconds_total: Counter {};
 }
 
 #[derive(Debug)]
@@ -177,9 +188,24 @@ impl Metrics {
 
     /// All series in the text format of Prometheus.
     pub fn render(&self) -> Vec<u8> {
+        // One at a time: what the runtime counts is taken over here.
+        let _turn = self.scrape.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            self.look_at(&runtime.metrics());
+        }
         let mut out = Vec::with_capacity(16 * 1024);
         TextEncoder::new().encode(&self.registry.gather(), &mut out).expect("writing to memory");
         out
+    }
+
+    fn look_at(&self, runtime: &tokio::runtime::RuntimeMetrics) {
+        let workers = runtime.num_workers();
+        self.tokio_workers.set(workers as i64);
+        self.tokio_alive_tasks.set(runtime.num_alive_tasks() as i64);
+        self.tokio_global_queue_depth.set(runtime.global_queue_depth() as i64);
+        let busy: Duration = (0..workers).map(|worker| runtime.worker_total_busy_duration(worker)).sum();
+        let since = busy.as_secs_f64() - self.tokio_worker_busy_seconds_total.get();
+        self.tokio_worker_busy_seconds_total.inc_by(since.max(0.0));
     }
 }
 

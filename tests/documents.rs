@@ -35,16 +35,87 @@ fn readme_explains_every_metric() {
     let declared = file("src/metrics.rs");
     let (_, declared) = declared.split_once("series! {\n    ///").unwrap();
     let (declared, _) = declared.split_once("\n}").unwrap();
-    let declared: BTreeSet<String> = declared
+    let mut help = declared.split_once('\n').unwrap().0;
+    let mut rows = Vec::new();
+    for line in declared.lines().skip(1).map(str::trim) {
+        if let Some(text) = line.strip_prefix("/// ") {
+            help = text;
+        } else if let Some((name, rest)) = line.split_once(": ") {
+            let (kind, labels) = rest.split_once(" {").unwrap();
+            let kind = ["Counter", "Gauge", "Histogram"].into_iter().find(|known| kind.contains(known)).unwrap();
+            let labels: Vec<String> = labels
+                .split('}')
+                .next()
+                .unwrap()
+                .split(',')
+                .map(str::trim)
+                .filter(|label| !label.is_empty())
+                .map(|label| format!("`{label}`"))
+                .collect();
+            let labels = if labels.is_empty() { "–".to_owned() } else { labels.join(", ") };
+            rows.push(format!("| `lychgate_{name}` | {} | {labels} | {} |", kind.to_lowercase(), help.trim()));
+        }
+    }
+    assert!(rows.len() > 20, "{rows:?}");
+    let told = section("metrics");
+    let told: Vec<&str> = told.lines().filter(|line| line.starts_with("| `lychgate_")).collect();
+    assert_eq!(told, rows);
+}
+
+#[test]
+fn readme_names_every_value_of_a_label() {
+    let row = |start: &str| {
+        let readme = file("README.md");
+        let row = readme.lines().find(|line| line.starts_with(&format!("| {start} |"))).map(str::to_owned);
+        row.unwrap_or_else(|| panic!("no row of {start} in README.md"))
+    };
+    let quoted_after = |source: &str, start: &str| -> BTreeSet<String> {
+        let text = file(source);
+        text.split(start).skip(1).map(|rest| rest.split('"').next().unwrap().to_owned()).collect()
+    };
+    let operations = ["src/session/mod.rs", "src/session/store.rs"];
+    for (label, values) in [
+        ("`reason` of `lychgate_http_connections_rejected_total`", {
+            let mut reasons = quoted_after("src/server/connection.rs", "rejected(\"");
+            reasons.extend(quoted_after("src/server/mod.rs", "rejected(\""));
+            reasons
+        }),
+        (
+            "`reason` of `lychgate_http_rejected_requests_total`",
+            quoted(&body_of(&file("src/server/request.rs"), "fn reason(")),
+        ),
+        ("`reason` of `lychgate_sessions_ended_total`", {
+            let text = file("src/session/record.rs");
+            quoted(&body_of(text.split_once("impl EndReason").unwrap().1, "fn as_str("))
+        }),
+        ("`operation`", operations.iter().flat_map(|source| quoted_after(source, "timed(\"")).collect()),
+        (
+            "`result` of `lychgate_session_operations_total`",
+            quoted(&body_of(&file("src/session/error.rs"), "fn as_str(")),
+        ),
+    ] {
+        assert!(values.len() > 2, "{label}: {values:?}");
+        let row = row(label);
+        for value in values {
+            assert!(row.contains(&format!("`{value}`")), "{value}: {row}");
+        }
+    }
+}
+
+#[test]
+fn an_alert_asks_for_metrics_that_exist() {
+    let told = names(&section("metrics"));
+    let rules = file("deploy/prometheus/rules.yaml");
+    let word = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
+    let asked: BTreeSet<&str> = rules
         .lines()
-        .map(str::trim)
-        .filter(|line| !line.starts_with("///"))
-        .filter_map(|line| Some(format!("lychgate_{}", line.split_once(": ")?.0)))
+        .flat_map(|line| line.split(|c| !word(c)))
+        .filter(|name| name.starts_with("lychgate_") || name.starts_with("process_"))
         .collect();
-    assert!(declared.len() > 20, "{declared:?}");
-    let told: BTreeSet<String> =
-        names(&section("metrics")).into_iter().filter(|name| name.starts_with("lychgate_")).collect();
-    assert_eq!(told, declared);
+    assert!(asked.len() > 8, "{asked:?}");
+    for name in asked {
+        assert!(told.contains(name), "{name} is no metric");
+    }
 }
 
 #[test]

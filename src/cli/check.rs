@@ -1,25 +1,21 @@
 //! `lychgate check`: reads everything as `serve` would, and says everything that is wrong.
 
-use super::{Exit, block_on, online, say_faults};
-use crate::config::{self, Sources};
+use super::{Exit, online, say_faults, serve};
+use crate::clock::Clock;
+use crate::config::{self, Fault, Settings, Sources};
+use crate::metrics::Metrics;
+use crate::oidc::Providers;
 use crate::pages::Pages;
+use crate::server;
 
-/// Checks settings, tenant files and templates; with `online` the providers, too.
-pub(super) fn run(sources: &Sources, ask_providers: bool) -> Exit {
-    let loaded = match config::load(sources) {
-        Ok(loaded) => loaded,
-        Err(faults) => {
-            say_faults(&faults);
-            return Exit::Config;
-        }
-    };
-    let settings = loaded.settings;
-    if !loaded.skipped.0.is_empty() {
-        say_faults(&loaded.skipped);
-        return Exit::Config;
-    }
-    if let Err(error) = Pages::new(settings.templates_dir.as_deref()) {
-        eprintln!("{error}");
+/// Checks settings, tenant files, templates, keys and certificates; with `online` the providers, too.
+pub(super) async fn run(sources: &Sources, ask_providers: bool) -> Exit {
+    let (settings, mut faults) = config::examine(sources);
+    faults.0.extend(certificate_fault(&settings).await);
+    faults.0.extend(template_faults(&settings));
+    faults.0.extend(provider_faults(&settings));
+    if !faults.0.is_empty() {
+        say_faults(&faults);
         return Exit::Config;
     }
     let ids: Vec<&str> = settings.tenants.iter().map(|tenant| tenant.id.as_str()).collect();
@@ -28,5 +24,31 @@ pub(super) fn run(sources: &Sources, ask_providers: bool) -> Exit {
         [id] => println!("1 tenant: {id}"),
         ids => println!("{} tenants: {}", ids.len(), ids.join(", ")),
     }
-    if ask_providers { block_on(online::check(&settings)) } else { Exit::Success }
+    if ask_providers { online::check(&settings).await } else { Exit::Success }
+}
+
+async fn certificate_fault(settings: &Settings) -> Option<Fault> {
+    let error = server::check_pair(settings.tls.as_ref()?).await.err()?;
+    Some(Fault { file: "tls".to_owned(), key: String::new(), reason: serve::chain(&error), help: None })
+}
+
+fn template_faults(settings: &Settings) -> Vec<Fault> {
+    let error = Pages::new(settings.templates_dir.as_deref()).err();
+    let faults = error.into_iter().flat_map(|error| error.faults);
+    let file = |fault: &crate::pages::Fault| match fault.line {
+        Some(line) => format!("{}:{line}", fault.file),
+        None => fault.file.clone(),
+    };
+    faults.map(|fault| Fault { file: file(&fault), key: String::new(), reason: fault.reason, help: None }).collect()
+}
+
+/// What only shows when a tenant's provider is set up: keys, certificates and proxies that are none.
+fn provider_faults(settings: &Settings) -> Vec<Fault> {
+    let providers = Providers::new(Clock::system(), Metrics::new(0));
+    let fault = |tenant: &config::TenantSettings| {
+        let error = providers.provider(&tenant.id, &tenant.provider).err()?;
+        let (file, key) = (format!("tenant {}", tenant.id), error.key().to_owned());
+        Some(Fault { file, key, reason: format!("cannot be used: {}", serve::chain(&error)), help: None })
+    };
+    settings.tenants.iter().filter_map(fault).collect()
 }

@@ -12,25 +12,26 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Asks `/readyz` of `origin`, or of where the settings say that we listen.
 pub(super) async fn run(settings: &Settings, origin: Option<Url>) -> Exit {
-    match ask(settings, origin).await {
+    let own = origin.is_none();
+    let origin = origin.map_or_else(|| own_origin(settings), String::from);
+    let url = format!("{}/readyz", origin.trim_end_matches('/'));
+    match ask(&url, own).await {
         Ok(status) if status.is_success() => {
             println!("ready");
             Exit::Success
         }
         Ok(status) => {
-            eprintln!("not ready: {status}");
+            eprintln!("not ready: {url} says {status}");
             Exit::Failure
         }
         Err(error) => {
-            eprintln!("no answer: {}", serve::chain(&error.without_url()));
+            eprintln!("no answer from {url}: {}", serve::chain(&error.without_url()));
             Exit::Failure
         }
     }
 }
 
-async fn ask(settings: &Settings, origin: Option<Url>) -> Result<reqwest::StatusCode, reqwest::Error> {
-    let own = origin.is_none();
-    let origin = origin.map_or_else(|| own_origin(settings), String::from);
+async fn ask(url: &str, own: bool) -> Result<reqwest::StatusCode, reqwest::Error> {
     let client = reqwest::Client::builder()
         .timeout(TIMEOUT)
         .no_proxy()
@@ -38,7 +39,7 @@ async fn ask(settings: &Settings, origin: Option<Url>) -> Result<reqwest::Status
         // Our own listener on this machine: its certificate is for another name than the address that we ask.
         .tls_danger_accept_invalid_certs(own)
         .build()?;
-    Ok(client.get(format!("{}/readyz", origin.trim_end_matches('/'))).send().await?.status())
+    Ok(client.get(url).send().await?.status())
 }
 
 fn own_origin(settings: &Settings) -> String {

@@ -14,6 +14,7 @@ mod user;
 mod users;
 
 use std::ffi::OsString;
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -74,6 +75,9 @@ enum Command {
     /// Serve all tenants; the default
     Serve,
     /// Try it: two tenants with a provider of their own, on loopback, without network or account
+    #[command(after_help = "\
+The demo reads no settings file, no tenant file and no variable. Of the settings above it knows
+--listen, --data, --templates, --log-format and --log-level.")]
     Demo(DemoArgs),
     /// Check all settings and tenant files, and say everything that is wrong with them
     #[command(after_help = "Example: lychgate check --online")]
@@ -125,7 +129,7 @@ enum Command {
 
 #[derive(Subcommand, Debug)]
 enum TenantCommand {
-    /// Write a tenant file and print what to paste into Auth0; the client secret is read from the standard input
+    /// Write a tenant file and print what to paste at the provider; the client secret is read from the standard input
     #[command(after_help = "Example: lychgate tenant add acme --domain acme.eu.auth0.com --client-id nI7pQ3")]
     Add(tenant_add::AddArgs),
 }
@@ -155,6 +159,7 @@ enum UserCommand {
 
 /// Settings that are flags as well; each wins over environment and file.
 #[derive(Args, Debug)]
+#[command(next_help_heading = "Settings, over those of environment and file")]
 struct ConfigArgs {
     /// The settings file [default: lychgate.toml, if it is there]
     #[arg(long, global = true, value_name = "FILE")]
@@ -234,15 +239,13 @@ fn run(cli: Cli) -> Exit {
                 Exit::Usage
             }
         },
-        Some(Command::Secret) => {
-            println!("{}", RingKey::new(Key::generate()).to_text().expose_secret());
-            Exit::Success
-        }
+        Some(Command::Secret) => put(&format!("{}\n", RingKey::new(Key::generate()).to_text().expose_secret())),
         Some(Command::Completions { shell }) => {
-            clap_complete::generate(shell, &mut Cli::command(), "lychgate", &mut std::io::stdout());
-            Exit::Success
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "lychgate", &mut script);
+            put(&String::from_utf8_lossy(&script))
         }
-        Some(Command::Check { online }) => check::run(&cli.config.sources(), online),
+        Some(Command::Check { online }) => block_on(check::run(&cli.config.sources(), online)),
         Some(Command::Tenant(TenantCommand::Add(args))) => tenant_add::run(&args, &cli.config.sources()),
         Some(Command::Urls { tenant, json }) => {
             with_settings(cli.config, |loaded| urls::run(&loaded.settings, tenant.as_ref(), json))
@@ -271,6 +274,18 @@ fn with_settings(config: ConfigArgs, go_on: impl FnOnce(config::Loaded) -> Exit)
     }
 }
 
+/// Writes to the standard output. Whoever reads may have read enough: `lychgate urls | head -1`.
+fn put(text: &str) -> Exit {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            eprintln!("lychgate: the output cannot be written: {error}");
+            Exit::Failure
+        }
+        _ => Exit::Success,
+    }
+}
+
 fn say_faults(faults: &config::Faults) {
     eprintln!("{faults}");
     let count = faults.0.len();
@@ -288,6 +303,17 @@ fn block_on(future: impl Future<Output = Exit>) -> Exit {
 }
 
 fn demo_of(config: ConfigArgs) -> Result<demo::Demo, String> {
+    let refused = [
+        ("--config", config.config.is_some()),
+        ("--admin-listen", config.admin_listen.is_some()),
+        ("--public-url", config.public_url.is_some()),
+        ("--tenants", config.tenants.is_some()),
+        ("--trusted-proxies", config.trusted_proxies.is_some()),
+        ("--secret-file", config.secret_file.is_some()),
+    ];
+    if let Some((flag, _)) = refused.into_iter().find(|(_, given)| *given) {
+        return Err(format!("{flag}: is for `lychgate serve`; the demo brings its own settings and tenants"));
+    }
     let listen = config.listen.as_deref().unwrap_or("127.0.0.1:3000");
     let listen: SocketAddr =
         listen.parse().map_err(|_| "--listen: is not an address and a port such as 127.0.0.1:3000")?;
@@ -323,5 +349,17 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_demo_refuses_settings_that_it_would_not_follow() {
+        let demo = |flags: &str| {
+            let words = ["lychgate", "demo"].into_iter().chain(flags.split(' '));
+            demo_of(Cli::try_parse_from(words).unwrap().config).err()
+        };
+        assert_eq!(demo("--listen 127.0.0.1:0 --log-level debug"), None);
+        for flag in ["--config", "--admin-listen", "--public-url", "--tenants", "--trusted-proxies", "--secret-file"] {
+            assert!(demo(&format!("{flag} x")).is_some_and(|told| told.starts_with(flag)), "{flag}");
+        }
     }
 }

@@ -29,6 +29,8 @@ pub(super) async fn run(loaded: Loaded) -> Exit {
     for fault in &loaded.skipped.0 {
         tracing::error!(%fault, "a tenant was left out");
     }
+    let left_out: std::collections::BTreeSet<&str> = loaded.skipped.0.iter().map(|fault| &*fault.file).collect();
+    metrics.tenants.with_label_values(&["invalid"]).set(left_out.len() as i64);
     match serve(&settings, metrics, Shutdown::on_signals(), |_| {}).await {
         Ok(()) => Exit::Success,
         Err(error) => {
@@ -71,6 +73,9 @@ pub(super) async fn serve(
     let tenants = gateway.tenants.iter().count();
     listening(main.local_addr());
     tracing::info!(address = %main.local_addr(), tenants, version = env!("CARGO_PKG_VERSION"), "listening");
+    if tenants == 0 {
+        tracing::warn!("there is no tenant yet, so /readyz says no; write one by `lychgate tenant add`, then restart");
+    }
     let route = web::routes(gateway.clone(), shutdown.clone());
     let drained = server::serve(main, route, &settings.server, shutdown, metrics).await;
     match drained {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::urls::Urls;
-use super::{Exit, say_faults};
+use super::{Exit, put, say_faults};
 use crate::config::{self, Sources};
 use crate::secret::{ExposeSecret as _, SecretString};
 use crate::tenant_id::TenantId;
@@ -16,12 +16,8 @@ use crate::tenant_id::TenantId;
 pub(super) struct AddArgs {
     /// The name in the URL: a-z, 0-9 and '-'
     id: TenantId,
-    /// The Auth0 tenant's host name, such as acme.eu.auth0.com
-    #[arg(long, required_unless_present = "issuer", conflicts_with = "issuer")]
-    domain: Option<String>,
-    /// Any other OpenID provider's issuer
-    #[arg(long, value_name = "URL")]
-    issuer: Option<String>,
+    #[command(flatten)]
+    provider: ProviderArgs,
     /// The application's client id at the provider
     #[arg(long)]
     client_id: String,
@@ -34,6 +30,18 @@ pub(super) struct AddArgs {
     /// The name that people see
     #[arg(long, value_name = "NAME")]
     display_name: Option<String>,
+}
+
+/// One of the two.
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+struct ProviderArgs {
+    /// The Auth0 tenant's host name, such as acme.eu.auth0.com
+    #[arg(long)]
+    domain: Option<String>,
+    /// Any other OpenID provider's issuer
+    #[arg(long, value_name = "URL")]
+    issuer: Option<String>,
 }
 
 /// Writes the file, checks it with all others, and takes it back if it is not good.
@@ -65,16 +73,19 @@ fn add(args: &AddArgs, sources: &Sources) -> io::Result<Exit> {
     }
     let secret = if args.public_client || args.client_secret_file.is_some() { None } else { Some(ask_secret()?) };
     let path = folder.join(format!("{}.toml", args.id));
-    fs::create_dir_all(&folder)?;
-    write_private(&path, &text(args, secret.as_ref())?)?;
+    let text = text(args, secret.as_ref())?;
+    fs::create_dir_all(&folder)
+        .and_then(|()| write_private(&path, &text))
+        .map_err(|error| io::Error::other(format!("{} cannot be written: {error}", path.display())))?;
     match config::load(sources) {
         Ok(loaded) => {
-            println!("wrote {}\n", path.display());
-            if let Some(tenant) = loaded.settings.tenants.iter().find(|tenant| tenant.id == args.id) {
-                Urls::of(&loaded.settings, tenant).print(tenant);
-            }
-            println!("\nPaste these into the application's settings at the provider, then: lychgate check --online");
-            Ok(Exit::Success)
+            let tenant = loaded.settings.tenants.iter().find(|tenant| tenant.id == args.id);
+            let urls = tenant.map(|tenant| Urls::of(&loaded.settings, tenant).text(tenant)).unwrap_or_default();
+            Ok(put(&format!(
+                "wrote {}\n\n{urls}\nPaste these into the application's settings at the provider, then: \
+                 lychgate check --online\n",
+                path.display()
+            )))
         }
         Err(faults) => {
             fs::remove_file(&path)?;
@@ -86,11 +97,14 @@ fn add(args: &AddArgs, sources: &Sources) -> io::Result<Exit> {
 }
 
 fn text(args: &AddArgs, secret: Option<&SecretString>) -> io::Result<String> {
-    let file = args.client_secret_file.as_ref().map(fs::canonicalize).transpose()?;
-    let file = file.map(|path| path.display().to_string());
+    let whole = |path: &PathBuf| match fs::canonicalize(path) {
+        Ok(whole) => Ok(whole.display().to_string()),
+        Err(error) => Err(io::Error::other(format!("--client-secret-file {}: {error}", path.display()))),
+    };
+    let file = args.client_secret_file.as_ref().map(whole).transpose()?;
     let lines = [
-        ("domain", args.domain.as_deref()),
-        ("issuer", args.issuer.as_deref()),
+        ("domain", args.provider.domain.as_deref()),
+        ("issuer", args.provider.issuer.as_deref()),
         ("client_id", Some(args.client_id.as_str())),
         ("client_secret", secret.map(SecretString::expose_secret)),
         ("client_secret_file", file.as_deref()),

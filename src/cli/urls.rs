@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use url::Url;
 
-use super::Exit;
+use super::{Exit, put};
 use crate::config::{Settings, TenantSettings};
 use crate::tenant::Place;
 use crate::tenant_id::TenantId;
@@ -15,11 +15,14 @@ pub(super) fn run(settings: &Settings, only: Option<&TenantId>, as_json: bool) -
         eprintln!("lychgate urls: there is no tenant {only}");
         return Exit::Failure;
     }
-    for tenant in tenants {
-        let urls = Urls::of(settings, tenant);
-        if as_json { println!("{}", urls.json(tenant)) } else { urls.print(tenant) }
+    if tenants.is_empty() {
+        eprintln!("there is no tenant yet: `lychgate tenant add` writes one");
     }
-    Exit::Success
+    let told = tenants.into_iter().map(|tenant| {
+        let urls = Urls::of(settings, tenant);
+        if as_json { format!("{}\n", urls.json(tenant)) } else { urls.text(tenant) }
+    });
+    put(&told.collect::<String>())
 }
 
 /// The values of the fields that an Auth0 application has.
@@ -43,12 +46,14 @@ impl Urls {
     }
 
     /// For people.
-    pub(super) fn print(&self, tenant: &TenantSettings) {
-        println!("{} ({}, client {})", tenant.id, tenant.provider.issuer, tenant.provider.client_id);
-        println!("  Allowed Callback URLs:  {}", self.callback.join(", "));
-        println!("  Allowed Logout URLs:    {}", self.logout.join(", "));
+    pub(super) fn text(&self, tenant: &TenantSettings) -> String {
+        let (id, issuer, client) = (&tenant.id, &tenant.provider.issuer, &tenant.provider.client_id);
+        let (callback, logout) = (self.callback.join(", "), self.logout.join(", "));
         let login = self.initiate_login.as_deref().unwrap_or("(leave empty: it must be https; set public_url first)");
-        println!("  Application Login URI:  {login}");
+        format!(
+            "{id} ({issuer}, client {client})\n  Allowed Callback URLs:  {callback}\n  Allowed Logout URLs:    {logout}\n  \
+             Application Login URI:  {login}\n"
+        )
     }
 
     fn json(&self, tenant: &TenantSettings) -> Value {

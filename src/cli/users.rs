@@ -1,10 +1,10 @@
 //! `lychgate users list`: who has signed in, and when.
 
-use std::io::{self, Write};
+use std::fmt::Write as _;
 
 use serde_json::json;
 
-use super::{Exit, serve};
+use super::{Exit, put, serve};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::gateway;
@@ -14,8 +14,18 @@ use crate::tenant_id::TenantId;
 
 /// Prints the users of one tenant, or of all.
 pub(super) async fn list(settings: &Settings, only: Option<&TenantId>, as_json: bool) -> Exit {
-    match collect(settings, only).await.and_then(|users| Ok(print(&mut io::stdout().lock(), &users, as_json)?)) {
-        Ok(()) => Exit::Success,
+    if let Some(only) = only.filter(|only| settings.tenants.iter().all(|tenant| tenant.id != **only)) {
+        eprintln!("lychgate users list: there is no tenant {only}");
+        return Exit::Failure;
+    }
+    match collect(settings, only).await {
+        Ok(users) => {
+            if users.is_empty() {
+                eprintln!("nobody has signed in yet");
+                return Exit::Success;
+            }
+            put(&if as_json { lines(&users) } else { table(&users) })
+        }
         Err(error) => {
             eprintln!("lychgate users list: {}", serve::chain(&*error));
             Exit::Failure
@@ -41,32 +51,35 @@ async fn collect(settings: &Settings, only: Option<&TenantId>) -> Result<Users, 
     Ok(users)
 }
 
-fn print(out: &mut impl Write, users: &Users, as_json: bool) -> io::Result<()> {
-    if !as_json {
-        let rows = users.iter().map(|(tenant, user)| {
-            let name = user.name.as_deref().or(user.email.as_deref()).unwrap_or("-");
-            [
-                tenant.to_string(),
-                plain(name),
-                plain(user.email.as_deref().unwrap_or("-")),
-                plain(&user.sub),
-                user.first_seen.to_string(),
-                user.last_seen.to_string(),
-                user.sign_ins.to_string(),
-            ]
-        });
-        let heading = ["TENANT", "NAME", "E-MAIL", "SUB", "FIRST SEEN", "LAST SEEN", "SIGN-INS"].map(str::to_owned);
-        return table(out, &[heading].into_iter().chain(rows).collect::<Vec<_>>());
-    }
-    for (tenant, user) in users {
+/// A line of JSON each.
+fn lines(users: &Users) -> String {
+    let line = |(tenant, user): &(TenantId, UserRecord)| {
         let line = json!({
             "tenant": tenant.as_str(), "issuer": user.issuer, "sub": user.sub, "name": user.name, "email": user.email,
             "picture": user.picture, "first_seen": user.first_seen.to_string(), "last_seen": user.last_seen.to_string(),
             "sign_ins": user.sign_ins,
         });
-        writeln!(out, "{line}")?;
-    }
-    Ok(())
+        format!("{line}\n")
+    };
+    users.iter().map(line).collect()
+}
+
+/// For people.
+fn table(users: &Users) -> String {
+    let rows = users.iter().map(|(tenant, user)| {
+        let name = user.name.as_deref().or(user.email.as_deref()).unwrap_or("-");
+        [
+            tenant.to_string(),
+            plain(name),
+            plain(user.email.as_deref().unwrap_or("-")),
+            plain(&user.sub),
+            user.first_seen.to_string(),
+            user.last_seen.to_string(),
+            user.sign_ins.to_string(),
+        ]
+    });
+    let heading = ["TENANT", "NAME", "E-MAIL", "SUB", "FIRST SEEN", "LAST SEEN", "SIGN-INS"].map(str::to_owned);
+    aligned(&[heading].into_iter().chain(rows).collect::<Vec<_>>())
 }
 
 /// What a provider said, without what could steer a terminal.
@@ -74,12 +87,13 @@ fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
-fn table<const N: usize>(out: &mut impl Write, rows: &[[String; N]]) -> io::Result<()> {
+fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
     let widths: Vec<usize> = (0..N).map(width).collect();
+    let mut text = String::new();
     for row in rows {
         let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-        writeln!(out, "{}", cells.join("  ").trim_end())?;
+        writeln!(text, "{}", cells.join("  ").trim_end()).expect("writing to memory");
     }
-    Ok(())
+    text
 }

@@ -197,7 +197,7 @@ pub(super) const TENANT: &[Key] = &[
     none(
         "extra_authorize_params",
         "",
-        "Parameters of any name that go to the provider as they are: ext-color = \"red\".",
+        "Parameters of any other name that go to the provider as they are: ext-color = \"red\".",
     ),
     list("local_users", LOCAL_USER, "Local accounts: people who sign in here with a name and a password."),
     list("rules", RULE, "Who may do what; the first rule that matches decides."),

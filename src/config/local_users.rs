@@ -1,6 +1,6 @@
 //! Reads local accounts: `[[local_users]]`, and the file of names and hashes in the form of `htpasswd`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::reader::Reader;
@@ -118,18 +118,4 @@ fn user_of_line(line: &str) -> Result<Option<LocalUser>, String> {
     check_name(line.name).map_err(|reason| format!("the name {reason}"))?;
     let password_hash = PasswordHash::parse(line.hash).map_err(|reason| format!("what follows the name {reason}"))?;
     Ok(Some(LocalUser::new(line.name, password_hash)))
-}
-
-impl LocalUser {
-    /// An account about which nothing more is known.
-    pub fn new(name: &str, password_hash: PasswordHash) -> Self {
-        Self {
-            name: name.to_owned(),
-            password_hash,
-            email: None,
-            display_name: None,
-            groups: Vec::new(),
-            claims: BTreeMap::new(),
-        }
-    }
 }

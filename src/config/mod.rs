@@ -25,7 +25,7 @@ pub use keys::{settings_table, tenant_sample, tenant_table};
 pub use local_users::{PasswordLine, local_users_file};
 pub use patterns::*;
 pub use policy::*;
-pub use read::{Loaded, load};
+pub use read::{Loaded, examine, load};
 pub use settings::*;
 pub use sources::Sources;
 pub use tenant::*;

@@ -39,7 +39,25 @@ pub struct Loaded {
 /// # Errors
 /// All faults of all files, variables and flags. Faults of tenant files are none where `on_invalid_tenant` is `skip`.
 pub fn load(sources: &Sources) -> Result<Loaded, Faults> {
-    let mut faults = Vec::new();
+    let (settings, mut faults, tenant_faults) = read_all(sources);
+    if faults.is_empty() && (tenant_faults.is_empty() || settings.on_invalid_tenant == OnInvalidTenant::Skip) {
+        return Ok(Loaded { settings, skipped: Faults(tenant_faults) });
+    }
+    faults.extend(tenant_faults);
+    Err(Faults(faults))
+}
+
+/// Reads everything for whoever looks for mistakes: what is good, and every fault. Where there is one, the settings are
+/// for looking further and not for serving.
+pub fn examine(sources: &Sources) -> (Settings, Faults) {
+    let (settings, mut faults, tenant_faults) = read_all(sources);
+    faults.extend(tenant_faults);
+    (settings, Faults(faults))
+}
+
+/// Settings with the tenants that are good, faults of the process's own settings, faults of tenants.
+fn read_all(sources: &Sources) -> (Settings, Vec<Fault>, Vec<Fault>) {
+    let mut faults = sources.faults.clone();
     let settings = process_settings(sources, &mut faults);
     let mut tenant_faults = Vec::new();
     let files = tenant_files(sources, &settings.tenants_dir, &mut tenant_faults);
@@ -53,15 +71,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, Faults> {
     }
     let (tenants, clashes) = without_clashes(tenants, &settings);
     tenant_faults.extend(clashes);
-    if settings.on_invalid_tenant == OnInvalidTenant::Fail {
-        faults.append(&mut tenant_faults);
-    }
-    if faults.is_empty() {
-        Ok(Loaded { settings: Settings { tenants, ..settings }, skipped: Faults(tenant_faults) })
-    } else {
-        faults.extend(tenant_faults);
-        Err(Faults(faults))
-    }
+    (Settings { tenants, ..settings }, faults, tenant_faults)
 }
 
 /// A reader of one tenant's file.
@@ -333,9 +343,12 @@ fn without_clashes(tenants: Vec<(String, TenantSettings)>, settings: &Settings) 
     (good.into_iter().map(|(_, tenant)| tenant).collect(), faults)
 }
 
-/// Whether organizations keep the users of two tenants apart that are one client of one provider.
+/// Whether organizations keep the users of two tenants apart that are one client of one provider. Their names are
+/// compared as in id tokens: `Acme` is `acme`.
 fn told_apart(one: &TenantSettings, other: &TenantSettings) -> bool {
-    let (one, other) = (&one.sign_in.organizations, &other.sign_in.organizations);
+    let [one, other] = [one, other].map(|tenant| {
+        tenant.sign_in.organizations.iter().map(|organization| organization.to_lowercase()).collect::<Vec<_>>()
+    });
     !one.is_empty() && !other.is_empty() && !one.iter().any(|organization| other.contains(organization))
 }
 

@@ -148,7 +148,7 @@ pub struct SignInSettings {
     pub organizations: Vec<String>,
     /// Parameters that the query of `/login` may set, beyond those that `fixed` sets.
     pub allowed_params: Vec<String>,
-    /// Parameters of any name that go to the provider as they are.
+    /// Parameters of any other name that go to the provider as they are.
     pub extra_authorize_params: BTreeMap<String, String>,
     /// Where a sign-in ends if nobody asked otherwise: a path below the tenant, or an absolute URL.
     pub login_redirect: Option<String>,
@@ -227,6 +227,25 @@ pub struct LocalUser {
     pub groups: Vec<String>,
     /// Further claims.
     pub claims: BTreeMap<String, String>,
+}
+
+impl LocalUser {
+    /// An account about which nothing more is known.
+    pub fn new(name: &str, password_hash: PasswordHash) -> Self {
+        Self {
+            name: name.to_owned(),
+            password_hash,
+            email: None,
+            display_name: None,
+            groups: Vec::new(),
+            claims: BTreeMap::new(),
+        }
+    }
+
+    /// Their `sub`, in Auth0's form: an application that sees no issuer cannot take it for a provider's.
+    pub fn subject(&self) -> String {
+        format!("local|{}", self.name)
+    }
 }
 
 /// How long a session lives.

@@ -71,12 +71,11 @@ fn people(users: &[User]) -> String {
     if users.is_empty() {
         return String::new();
     }
-    let mut html = "<details><summary>People of this demo</summary>\n<dl>".to_owned();
+    let mut html = "<details open><summary>Accounts of this demo</summary>\n<dl>\n".to_owned();
     for user in users {
         let (username, password) = (escaped(&user.username), escaped(user.password.expose_secret()));
         let blocked = if user.blocked { " (blocked)" } else { "" };
-        writeln!(html, "<dt>{username}{blocked}</dt><dd>password <code>{password}</code></dd>")
-            .expect("writing to memory");
+        writeln!(html, "<dt>{username}{blocked}</dt><dd><code>{password}</code></dd>").expect("writing to memory");
     }
     html + "</dl></details>"
 }
@@ -135,13 +134,14 @@ fn page(shared: &Shared, status: StatusCode, title: &str, body: &str, script: Op
     let nonce = random_text();
     let script = script.map(|script| format!("<script nonce=\"{nonce}\">{script}</script>\n")).unwrap_or_default();
     let (name, accent) = (escaped(&shared.name), &shared.accent);
+    let initial = escaped(&shared.name.chars().take(1).collect::<String>());
     let html = format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <title>{title} · {name} (demo provider)</title>\n<link rel=\"icon\" href=\"data:,\">\n\
          <style nonce=\"{nonce}\">\n{STYLE}:root {{ --accent: {accent}; }}\n</style>\n</head>\n<body>\n\
-         <header class=\"banner\">Demo provider of lychgate: type no password of yours here.</header>\n\
-         <main>\n{body}\n</main>\n{script}</body>\n</html>\n",
+         <header class=\"banner\">Demo provider of lychgate: type no real password here.</header>\n\
+         <main>\n<p class=\"badge\" aria-hidden=\"true\">{initial}</p>\n{body}\n</main>\n{script}</body>\n</html>\n",
     );
     let policy = format!(
         "default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; img-src data:; base-uri 'none'; \

@@ -97,7 +97,7 @@ async fn checked(
     };
     let (name, address) = (request.unverified_name, request.address);
     let user = gateway.passwords.verify(tenant.id(), accounts, name, request.password, address).await?;
-    let sub = subject(user);
+    let sub = user.subject();
     let claims = claims(user, &sub, gateway.clock.now());
     policy::admits(&tenant.settings.policy.access, &claims)?;
     let seen = SeenUser {
@@ -123,11 +123,6 @@ async fn checked(
     let (cookie, _) = gateway.sessions.create(tenant.id(), &tenant.settings.session, new).await?;
     after_sign_in(gateway, tenant, request.previous.as_deref(), &seen).await;
     Ok((cookie, return_to))
-}
-
-/// Auth0's form: no provider's subject can be taken for it by an application that sees no issuer.
-fn subject(user: &LocalUser) -> String {
-    format!("local|{}", user.name)
 }
 
 /// What policies, pages and applications know about the person.

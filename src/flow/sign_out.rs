@@ -24,6 +24,7 @@ pub async fn sign_out(
     let landing = settings.post_logout_redirect.as_ref().map_or_else(|| place.url("/logged-out"), ToString::to_string);
     let request = SignOutRequest {
         id_token_hint: session.map(|session| &session.id_token),
+        sid: session.and_then(|session| session.sid.as_deref()),
         post_logout_redirect_uri: &landing,
         federated: settings.federated,
         state: None,

@@ -3,7 +3,7 @@
 
 mod limits;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -28,6 +28,7 @@ const PASSWORD_MAX: usize = 1024;
 /// The local accounts of one tenant; at least one.
 pub struct Accounts {
     users: HashMap<String, LocalUser>,
+    subjects: HashSet<String>,
     hashes: Vec<PasswordHash>,
     /// Chooses the hash that an unknown name is measured by.
     key: Key,
@@ -38,7 +39,13 @@ impl Accounts {
     pub fn new(users: &[LocalUser]) -> Option<Self> {
         let hashes = users.iter().map(|user| user.password_hash.clone()).collect();
         let by_name = users.iter().map(|user| (canonical_name(&user.name), user.clone())).collect();
-        (!users.is_empty()).then(|| Self { users: by_name, hashes, key: Key::generate() })
+        let subjects = users.iter().map(LocalUser::subject).collect();
+        (!users.is_empty()).then(|| Self { users: by_name, subjects, hashes, key: Key::generate() })
+    }
+
+    /// Whether somebody of this `sub` still has an account.
+    pub fn have(&self, sub: &str) -> bool {
+        self.subjects.contains(sub)
     }
 
     /// The account of this name, and the hash to verify the password with: if there is no such account, that of another,

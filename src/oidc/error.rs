@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{ClientKeyError, IdTokenError};
 
 /// How long a person should wait where the provider did not say.
-const RETRY_AFTER: Duration = Duration::from_secs(5);
+pub(super) const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// The same where it said that we ask too much.
 const RETRY_AFTER_LIMITED: Duration = Duration::from_secs(30);
 
@@ -176,4 +176,17 @@ pub enum ProviderSetupError {
     /// No client could be made, for lack of certificates of the system above all.
     #[error("no HTTPS client can be made: check that this system has certificates of authorities (ca-certificates)")]
     Client(#[source] reqwest::Error),
+}
+
+impl ProviderSetupError {
+    /// The key of the tenant's file that is to blame, if one is.
+    pub const fn key(&self) -> &'static str {
+        match self {
+            Self::Issuer => "issuer",
+            Self::Ca => "ca_file",
+            Self::Proxy(_) => "proxy",
+            Self::ClientKey(_) => "private_key",
+            Self::Client(_) => "",
+        }
+    }
 }

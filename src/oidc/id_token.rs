@@ -120,7 +120,17 @@ impl IdTokenError {
 /// # Errors
 /// There is none, or it is no signed token.
 pub(super) fn unverified(token: &str) -> Result<UnverifiedJwt<'_>, IdTokenError> {
-    if token.is_empty() { Err(IdTokenError::Missing) } else { Ok(UnverifiedJwt::parse(token)?) }
+    if token.is_empty() {
+        return Err(IdTokenError::Missing);
+    }
+    let unverified = UnverifiedJwt::parse(token)?;
+    // RFC 8725, section 3.11: a token that says it is of another kind, such as a logout token, is no id token.
+    match unverified.typ() {
+        Some(typ) if !typ.eq_ignore_ascii_case("JWT") => {
+            Err(JwtError::Malformed("its header has another typ than JWT").into())
+        }
+        _ => Ok(unverified),
+    }
 }
 
 /// What an id token is compared with.

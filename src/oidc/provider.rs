@@ -89,6 +89,8 @@ pub struct AuthorizationRequest<'a> {
 pub struct SignOutRequest<'a> {
     /// The id token of the session that ends.
     pub id_token_hint: Option<&'a SecretString>,
+    /// The provider's id of that session, for Auth0 where the id token is too long for a URL.
+    pub sid: Option<&'a str>,
     /// Where the browser lands in the end.
     pub post_logout_redirect_uri: &'a str,
     /// Whether the identity provider behind an Auth0 tenant is signed out of as well.
@@ -364,10 +366,12 @@ impl Provider {
         let return_to = Some(request.post_logout_redirect_uri);
         let mut url = if let Some(mut url) = self.end_session_endpoint().await {
             let hint = request.id_token_hint.map(SecretString::expose_secret);
+            let hint = hint.filter(|token| token.len() <= MAX_ID_TOKEN_HINT);
             append(
                 &mut url,
                 [
-                    ("id_token_hint", hint.filter(|token| token.len() <= MAX_ID_TOKEN_HINT)),
+                    ("id_token_hint", hint),
+                    ("logout_hint", request.sid.filter(|_| settings.auth0 && hint.is_none())),
                     ("post_logout_redirect_uri", return_to),
                     ("client_id", client_id),
                     ("state", request.state),

@@ -2,16 +2,20 @@
 //! RFC 9207), read strictly and believed by nobody yet. Comparing state and issuer is the caller's.
 
 use std::fmt;
+use std::time::Duration;
 
 use url::form_urlencoded;
 
 use super::ProviderError;
+use super::error::RETRY_AFTER;
 use crate::secret::SecretString;
 
 /// Bytes of `state`; ours is far shorter.
 const STATE_MAX: usize = 512;
 /// Bytes of any other value that is used.
 const VALUE_MAX: usize = 8 * 1024;
+/// What answers to other requests than ours carry: the implicit and hybrid flows, and JARM.
+const OF_OTHER_FLOWS: [&str; 4] = ["access_token", "id_token", "response", "token"];
 /// Characters of `error` that are kept.
 const ERROR_MAX: usize = 64;
 /// Characters of `error_description` that are kept.
@@ -60,7 +64,7 @@ pub enum ResponseError {
     /// A parameter stands there twice (RFC 6749, section 3.1).
     #[error("the response has the parameter {0} more than once")]
     ParameterDoubled(&'static str),
-    /// A code and an error at once, or an overlong value.
+    /// A code and an error at once, an overlong value, or something that no code flow sends.
     #[error("the response has a parameter that it should not have: {0}")]
     ParameterUnexpected(&'static str),
     /// Neither code nor error.
@@ -143,6 +147,9 @@ struct Given {
 
 impl Given {
     fn take(&mut self, name: &str, value: String) -> Result<(), ResponseError> {
+        if let Some(foreign) = OF_OTHER_FLOWS.into_iter().find(|foreign| *foreign == name) {
+            return Err(ResponseError::ParameterUnexpected(foreign));
+        }
         let (name, parameter) = match name {
             "state" => ("state", &mut self.state),
             "code" => ("code", &mut self.code),
@@ -194,6 +201,15 @@ impl ResponseError {
             Self::Issuer => "response_issuer",
             Self::Refused { refusal, .. } => refusal.code(),
             Self::Provider(error) => error.code(),
+        }
+    }
+
+    /// How long to wait before another try; `None` where waiting does not help.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Provider(error) => error.retry_after(),
+            Self::Refused { refusal: Refusal::ProviderFailed | Refusal::ProviderUnavailable, .. } => Some(RETRY_AFTER),
+            _ => None,
         }
     }
 
@@ -295,6 +311,13 @@ mod tests {
         refused("state=s", "code_missing");
         refused("state=s&code=&error=", "code_missing");
         refused("state=s&error_description=only", "code_missing");
+    }
+
+    #[test]
+    fn what_no_code_flow_sends_is_refused() {
+        for name in ["response", "id_token", "token", "access_token"] {
+            refused(&format!("state=s&code=c&{name}=x"), "parameter_unexpected");
+        }
     }
 
     #[test]

@@ -311,20 +311,32 @@ fn code_of<T>(result: Result<T, ProviderError>) -> &'static str {
 async fn an_authorization_url_carries_what_the_protocol_and_the_tenant_ask() {
     let world = World::new().await;
     world.server.publish(&json!({ "authorization_endpoint": format!("{}/authorize?p=1", world.server.origin) }));
+    let text = |text: &str| Some(text.to_owned());
     let params = AuthorizeParams {
-        prompt: Some("login consent".to_owned()),
+        audience: text("https://api.example"),
+        connection: text("google-oauth2"),
+        organization: text("org_1"),
+        invitation: text("a ticket"),
+        screen_hint: text("signup"),
+        prompt: text("login consent"),
+        login_hint: text("ada@acme.example"),
+        ui_locales: text("de en"),
         max_age: Some(0),
-        organization: Some("org_1".to_owned()),
-        ..AuthorizeParams::default()
+        acr_values: text("gold silver"),
     };
     let extra = BTreeMap::from([("ext-x".to_owned(), "1&2".to_owned()), ("state".to_owned(), "foreign".to_owned())]);
     let url = authorize_with(&world.provider(), &params, &extra).await.unwrap();
     assert!(url.as_str().starts_with(&format!("{}/authorize?", world.server.origin)), "{url}");
     let asked = pairs(&[
+        ("acr_values", "gold silver"),
+        ("audience", "https://api.example"),
         ("client_id", "client"),
         ("code_challenge", "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"), // RFC 7636, appendix B
         ("code_challenge_method", "S256"),
+        ("connection", "google-oauth2"),
         ("ext-x", "1&2"),
+        ("invitation", "a ticket"),
+        ("login_hint", "ada@acme.example"),
         ("max_age", "0"),
         ("nonce", "the nonce"),
         ("organization", "org_1"),
@@ -334,7 +346,9 @@ async fn an_authorization_url_carries_what_the_protocol_and_the_tenant_ask() {
         ("response_mode", "form_post"),
         ("response_type", "code"),
         ("scope", "openid email"),
+        ("screen_hint", "signup"),
         ("state", "the state"),
+        ("ui_locales", "de en"),
     ]);
     assert_eq!(query(&url), asked);
 }
@@ -447,6 +461,9 @@ async fn tenants_share_a_document_only_where_all_is_equal() {
         authorize(tenant).await.unwrap();
         assert_eq!(world.server.count(DISCOVERY), fetches, "{tenant:?}");
     }
+    let proxied = world.tenant("f", |settings| settings.fetch.proxy = Some(world.server.origin.parse().unwrap()));
+    authorize(&proxied).await.unwrap_err();
+    assert_eq!(world.server.count(&format!("{}{DISCOVERY}", world.server.origin)), 1, "by way of the proxy");
 }
 
 #[tokio::test]
@@ -830,6 +847,7 @@ async fn a_response_must_come_from_the_issuer_and_say_so_where_it_always_does() 
 fn sign_out(id_token_hint: Option<&SecretString>) -> SignOutRequest<'_> {
     SignOutRequest {
         id_token_hint,
+        sid: Some("the session"),
         post_logout_redirect_uri: "https://gateway.example/acme/logged-out",
         federated: true,
         state: Some("x"),
@@ -853,6 +871,9 @@ async fn a_sign_out_goes_to_the_discovered_place() {
     let long = provider.sign_out_url(&sign_out(Some(&"x".repeat(4097).into()))).await.unwrap();
     asked.remove(1);
     assert_eq!(query(&long), pairs(&asked));
+    let auth0 = world.tenant("auth0", |settings| settings.auth0 = true);
+    let long = auth0.sign_out_url(&sign_out(Some(&"x".repeat(4097).into()))).await.unwrap();
+    assert!(query(&long).contains(&("logout_hint".to_owned(), "the session".to_owned())), "{long}");
     assert!(provider.origins().contains(&world.server.origin));
 }
 

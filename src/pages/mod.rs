@@ -158,8 +158,10 @@ pub struct ErrorPage<'a> {
     pub text: ErrorText,
     /// The stable code, for those who help.
     pub code: &'a str,
-    /// A sentence of the provider's, cleaned and cut by the caller.
+    /// What exactly is wrong, in our words, for whoever made the link; English.
     pub detail: Option<&'a str>,
+    /// A sentence of the provider's, cleaned and cut by the caller.
+    pub provider_said: Option<&'a str>,
 }
 
 /// A file below the path of the assets. Its name changes with its content, so it may be cached for ever.
@@ -396,6 +398,7 @@ impl ErrorPage<'_> {
             "causes": if self.text.has_causes() { part("causes").lines().collect() } else { vec![] },
             "code": self.code,
             "detail": self.detail,
+            "provider_said": self.provider_said,
             "actions": actions,
         })
     }

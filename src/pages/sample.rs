@@ -53,8 +53,9 @@ pub fn pages(claims: &Map<String, Value>) -> Vec<Page<'_>> {
         pages.push(Page::Dashboard(Dashboard { name: "Ada Lovelace", email, picture, claims, session }));
     }
     for text in ErrorText::ALL {
-        let detail = (text == ErrorText::AccessDenied).then_some("Please verify your e-mail address first.");
-        pages.push(Page::Error(ErrorPage { status: 403, text, code: text.id(), detail }));
+        let detail = (text == ErrorText::BadRequest).then_some("max_age: is not a number of seconds");
+        let provider_said = (text == ErrorText::AccessDenied).then_some("Please verify your e-mail address first.");
+        pages.push(Page::Error(ErrorPage { status: 403, text, code: text.id(), detail, provider_said }));
     }
     pages
 }

@@ -177,7 +177,8 @@ fn hostile_values_are_escaped_wherever_they_stand() {
             claims: &claims,
             session,
         }),
-        Page::Error(ErrorPage { status: 400, text: ErrorText::BadRequest, code: HOSTILE, detail: Some(HOSTILE) }),
+        Page::Error(ErrorPage { detail: Some(HOSTILE), ..error(ErrorText::BadRequest, HOSTILE) }),
+        Page::Error(ErrorPage { provider_said: Some(HOSTILE), ..error(ErrorText::AccessDenied, HOSTILE) }),
     ] {
         let html = pages.render(&frame, &page).unwrap();
         assert!(html.contains("&lt;script&gt;"), "{page:?}");
@@ -206,10 +207,24 @@ fn links_and_pictures_of_strange_schemes_are_left_out() {
     assert!(!html.contains("javascript:") && !html.contains("data:") && !html.contains("<img"));
 }
 
+fn error(text: ErrorText, code: &str) -> ErrorPage<'_> {
+    ErrorPage { status: 403, text, code, detail: None, provider_said: None }
+}
+
+#[test]
+fn only_what_the_provider_said_is_ascribed_to_it() {
+    let pages = Pages::new(None).unwrap();
+    let render = |page| pages.render(&frame(Some(&acme())), &Page::Error(page)).unwrap();
+    let ours = render(ErrorPage { detail: Some("max_age: is too large"), ..error(ErrorText::BadRequest, "x") });
+    assert!(ours.contains("max_age: is too large") && !ours.contains("provider said"), "{ours}");
+    let theirs = render(ErrorPage { provider_said: Some("not today"), ..error(ErrorText::AccessDenied, "x") });
+    assert!(theirs.contains("not today") && theirs.contains("What the sign-in provider said"), "{theirs}");
+}
+
 #[test]
 fn an_error_page_offers_only_what_leads_somewhere() {
     let pages = Pages::new(None).unwrap();
-    let page = |text| Page::Error(ErrorPage { status: 403, text, code: "access_denied", detail: None });
+    let page = |text| Page::Error(error(text, "access_denied"));
     let html = pages.render(&frame(Some(&acme())), &page(ErrorText::AccessDenied)).unwrap();
     assert!(html.contains("class=\"button\" href=\"/acme/login?prompt&#x3D;login\""), "{html}");
     assert!(html.contains("class=\"button quiet\" href=\"/acme/logout\""));

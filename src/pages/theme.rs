@@ -9,7 +9,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use handlebars::{Context, Handlebars, Helper, HelperDef, RenderContext, RenderErrorReason, ScopedJson};
+use handlebars::{
+    Context, Handlebars, Helper, HelperDef, RenderContext, RenderErrorReason, ScopedJson, TemplateErrorReason,
+};
 use rust_embed::{EmbeddedFile, RustEmbed};
 use serde_json::Value;
 
@@ -251,7 +253,14 @@ impl Draft {
         for (name, (source, origin)) in self.templates {
             if let Err(error) = registry.register_template_string(&name, &source) {
                 let line = error.pos().map(|(line, _)| line);
-                self.faults.push(Fault { file: origin.clone(), line, reason: error.reason().to_string() });
+                let reason = match error.reason() {
+                    // The parser names every rule of its grammar here.
+                    TemplateErrorReason::InvalidSyntax(_) => {
+                        "is no Handlebars: is a tag or a block not closed?".to_owned()
+                    }
+                    said => said.to_string(),
+                };
+                self.faults.push(Fault { file: origin.clone(), line, reason });
             }
             origins.insert(name, origin);
         }

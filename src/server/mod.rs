@@ -23,7 +23,7 @@ use std::time::Duration;
 
 pub use listener::{BindError, Listener};
 pub use shutdown::{Shutdown, ShutdownHandle};
-pub use tls::TlsError;
+pub use tls::{TlsError, check_pair};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -75,7 +75,7 @@ pub async fn serve(
 
     connections.accept(&socket, shutdown.draining()).await;
     server.metrics.draining.set(1);
-    tracing::info!(listener = name, delay = ?settings.drain_delay, timeout = ?settings.drain_timeout, "draining");
+    tracing::info!(listener = name, delay = ?settings.drain_delay, timeout = ?settings.drain_timeout, "draining; another signal stops at once");
     let delay = async {
         tokio::select! {
             () = tokio::time::sleep(settings.drain_delay) => {}

@@ -55,6 +55,14 @@ pub enum TlsError {
     },
 }
 
+/// Checks that certificate and key can be used.
+///
+/// # Errors
+/// Says which file cannot, and why.
+pub async fn check_pair(files: &TlsSettings) -> Result<(), TlsError> {
+    Contents::read(files).await?.pair(files).map(drop)
+}
+
 /// The pair in use, and the files it came from.
 pub(super) struct Certificates {
     files: TlsSettings,

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use rusqlite_migration::{M, MigrationDefinitionError, Migrations};
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -87,6 +88,8 @@ pub(super) struct Store {
 
 enum Message {
     Write(Write),
+    /// The file is not what the connection takes it for.
+    Reopen,
     Close(oneshot::Sender<()>),
 }
 
@@ -172,13 +175,21 @@ impl Store {
         .await
     }
 
-    /// Whether the file, opened anew, still holds our tables: a connection of old may not notice that it does not.
+    /// Whether the file, opened anew, still holds our tables. Connections of old may not notice that it does not, and
+    /// would write what nobody can read again: they are given up then.
     pub(super) async fn look(&self) -> Result<(), StoreError> {
-        self.blocking(|readers| {
-            let some = "SELECT count(*) FROM (SELECT 1 FROM sessions LIMIT 1)";
-            Ok(readers.connect()?.query_row(some, [], |_| Ok(()))?)
-        })
-        .await
+        let looked = self
+            .blocking(|readers| {
+                let some = "SELECT count(*) FROM (SELECT 1 FROM sessions LIMIT 1)";
+                Ok(readers.connect()?.query_row(some, [], |_| Ok(()))?)
+            })
+            .await;
+        if matches!(looked, Err(StoreError::Damaged | StoreError::Unwritable)) {
+            self.close_readers();
+            // Where too many wait already, the next look does it.
+            let _ = self.queue.try_send(Message::Reopen);
+        }
+        looked
     }
 
     /// Does what still waits, moves all of it into the one file, and ends the writing thread.
@@ -245,6 +256,7 @@ impl Writer {
             for message in messages.drain(..) {
                 match message {
                     Message::Write(write) if closed.is_none() => batch.push(write),
+                    Message::Reopen => self.give_up(),
                     // Dropped, and so refused.
                     Message::Write(_) => {}
                     Message::Close(done) => closed = Some(done),
@@ -294,6 +306,14 @@ impl Writer {
             self.db = Some(connect(&self.path)?);
         }
         self.execute("BEGIN IMMEDIATE")
+    }
+
+    /// Lets go of the file as it is, with the log of writes beside it.
+    fn give_up(&mut self) {
+        if let Some(db) = self.db.take() {
+            // It would otherwise write the log into whatever the file is now.
+            let _ = db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+        }
     }
 
     fn execute(&self, sql: &str) -> Result<(), StoreError> {

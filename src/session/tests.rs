@@ -826,9 +826,13 @@ async fn a_damaged_file_signs_nobody_out_of_the_cache() {
     assert!(matches!(error, StoreError::Damaged), "{error}");
     assert!(matches!(house.sessions.check().await, Err(StoreError::Damaged)));
     assert_eq!(house.metric(r#"session_store_up{store="embedded"}"#), 0);
+    let error = house.sessions.create(&house.acme, &limits(), ada()).await.unwrap_err();
+    assert!(matches!(error, StoreError::Damaged), "no session is made that a restart would lose: {error}");
+    assert!(house.find(&hot).await.is_some());
     fs::write(house.file(), &good).unwrap();
     assert!(house.find(&cold).await.is_some(), "it passes when the file is itself again");
     house.sessions.check().await.unwrap();
+    house.sign_in().await;
 }
 
 #[tokio::test]
@@ -838,10 +842,15 @@ async fn a_file_that_went_away_is_noticed() {
     let aside = house.dir.path().join("aside");
     fs::rename(house.file(), &aside).unwrap();
     assert!(matches!(house.sessions.check().await, Err(StoreError::Unwritable)));
+    let error = house.sessions.create(&house.acme, &limits(), ada()).await.unwrap_err();
+    assert!(matches!(error, StoreError::Unwritable), "{error}");
     assert!(!house.file().exists(), "no new one is made");
     assert!(house.find(&hot).await.is_some());
     fs::rename(&aside, house.file()).unwrap();
     house.sessions.check().await.unwrap();
+    house.cool();
+    assert!(house.find(&hot).await.is_some(), "what was written last is there");
+    house.sign_in().await;
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use super::request::Request;
 use super::{Problem, answers, local_login};
 use crate::clock::Timestamp;
 use crate::config::ResponseMode;
+use crate::flow::access;
 use crate::flow::attempt::AttemptId;
 use crate::flow::callback::{self, Callback, CallbackError, Finished};
 use crate::flow::sign_in::{self, SignInRequest};
@@ -57,7 +58,7 @@ pub(super) async fn tenant(
         ("/session", _) if reads => ("session", session(scope).await),
         ("/logout", &Method::GET | &Method::POST) => ("logout", logout(scope).await),
         ("/logged-out", _) if reads => ("logged_out", Ok(scope.page(&Page::LoggedOut))),
-        ("/callback", _) => ("callback", Err(Problem::method_not_allowed("GET, POST"))),
+        ("/callback", _) => ("callback", Err(Problem::method_not_allowed(callback_methods(tenant)))),
         ("/logout", _) => ("logout", Err(Problem::method_not_allowed("GET, POST"))),
         ("/login", _) => ("login", Err(Problem::method_not_allowed("GET"))),
         ("/signup", _) => ("signup", Err(Problem::method_not_allowed("GET"))),
@@ -81,9 +82,7 @@ impl<'a> Scope<'a> {
     pub(super) async fn session(&self) -> Result<Option<Arc<Session>>, StoreError> {
         match self.cookies.unverified_session(self.request) {
             None => Ok(None),
-            Some(unverified) => {
-                self.gateway.sessions.find(self.tenant.id(), &self.tenant.settings.session, unverified).await
-            }
+            Some(unverified) => access::session(self.gateway, self.tenant, unverified).await,
         }
     }
 }
@@ -144,11 +143,23 @@ async fn refuse_loop(scope: &Scope<'_>) -> Result<(), Problem> {
     }
 }
 
-/// Finishes a sign-in.
+/// What the callback answers to: where answers are posted, a GET is that of somebody who comes back.
+const fn callback_methods(tenant: &Tenant) -> &'static str {
+    match tenant.settings.sign_in.response_mode {
+        ResponseMode::Query => "GET",
+        ResponseMode::FormPost => "GET, POST",
+    }
+}
+
+/// Finishes a sign-in. The answer counts only where it was asked to be: in the query, or in a form.
 async fn callback(scope: Scope<'_>) -> Answer {
-    let raw = match *scope.request.method() {
-        Method::POST => scope.request.form().await?,
-        _ => scope.request.query().to_owned(),
+    let raw = match (scope.request.method(), scope.tenant.settings.sign_in.response_mode) {
+        (&Method::POST, ResponseMode::FormPost) => scope.request.form().await?,
+        (&Method::POST, ResponseMode::Query) => {
+            return Err(Problem::method_not_allowed(callback_methods(scope.tenant)));
+        }
+        (_, ResponseMode::FormPost) => String::new(),
+        (_, ResponseMode::Query) => scope.request.query().to_owned(),
     };
     if let Some(code) = stale_code(scope.request) {
         return stale(&scope, Problem::new(code)).await;

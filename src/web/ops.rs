@@ -10,7 +10,7 @@ use crate::metrics;
 
 /// The route's label, if the path is one of ours.
 pub(super) fn route(path: &str) -> Option<&'static str> {
-    match path {
+    match path.strip_suffix('/').unwrap_or(path) {
         "/livez" => Some("livez"),
         "/startupz" => Some("startupz"),
         "/readyz" => Some("readyz"),
@@ -21,10 +21,10 @@ pub(super) fn route(path: &str) -> Option<&'static str> {
 
 /// Answers a probe. What names tenants is only for operators; for others it is not there.
 pub(super) async fn answer(gateway: &Gateway, health: &Health, path: &str, verbose: bool, operator: bool) -> Response {
-    match path {
-        "/livez" | "/startupz" => answers::text(StatusCode::OK, "ok\n"),
-        "/readyz" => readiness(gateway, health, verbose && operator).await,
-        "/metrics" if operator => {
+    match route(path) {
+        Some("livez" | "startupz") => answers::text(StatusCode::OK, "ok\n"),
+        Some("readyz") => readiness(gateway, health, verbose && operator).await,
+        Some("metrics") if operator => {
             let _ = is_ready(gateway, health).await;
             answers::with_type(StatusCode::OK, metrics::CONTENT_TYPE, gateway.metrics.render().into())
         }

@@ -57,24 +57,27 @@ pub(super) fn landing(gateway: &Gateway, request: &Request) -> Response {
 /// A problem, logged once with its cause.
 pub(super) fn problem(gateway: &Gateway, request: &Request, home: Option<Home<'_>>, problem: &Problem) -> Response {
     let (status, text) = problem.presentation();
-    let (code, cause) = (problem.code, problem.chain());
+    let (code, cause) = (problem.code, problem.chain().map(tracing::field::display));
     if status.is_server_error() {
-        tracing::error!(code, %cause, "refused");
+        tracing::error!(code, cause, "refused");
     } else {
-        tracing::info!(code, %cause, "refused");
+        tracing::info!(code, cause, "refused");
     }
     let mut response = if request.is_script() {
-        let document = json!({
+        let mut document = json!({
             "type": "about:blank",
             "title": status.canonical_reason(),
             "status": status.as_u16(),
             "code": code,
-            "detail": problem.detail,
             "request_id": request.id(),
         });
+        if let Some(detail) = problem.detail.as_ref().or(problem.provider_said.as_ref()) {
+            document["detail"] = json!(detail);
+        }
         answers::json(status, PROBLEM_JSON, &document)
     } else {
-        let page = ErrorPage { status: status.as_u16(), text, code, detail: problem.detail.as_deref() };
+        let (detail, provider_said) = (problem.detail.as_deref(), problem.provider_said.as_deref());
+        let page = ErrorPage { status: status.as_u16(), text, code, detail, provider_said };
         render(gateway, request, home, status, &Page::Error(page))
     };
     if let Some(allow) = problem.allow {

@@ -1,7 +1,6 @@
 //! Failures as people and scripts see them: the one place where an error code meets a status and a text.
 
 use std::error::Error;
-use std::fmt;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -10,7 +9,6 @@ use crate::flow::callback::CallbackError;
 use crate::flow::local_sign_in::LocalSignInError;
 use crate::flow::sign_in::SignInError;
 use crate::local::LocalError;
-use crate::oidc::ResponseError;
 use crate::pages::ErrorText;
 use crate::session::StoreError;
 
@@ -22,8 +20,10 @@ const STORE_RETRY: Duration = Duration::from_secs(5);
 pub struct Problem {
     /// The error's code, the same in page, JSON, log and metric.
     pub code: &'static str,
-    /// More for the person, such as what the provider said; shown escaped.
+    /// What exactly is wrong, in our words; shown escaped.
     pub detail: Option<String>,
+    /// What the provider said; shown escaped, and as the provider's.
+    pub provider_said: Option<String>,
     /// When it may be better.
     pub retry_after: Option<Duration>,
     /// The methods that are allowed, if another was used.
@@ -37,7 +37,7 @@ pub struct Problem {
 impl Problem {
     /// The problem of this code.
     pub const fn new(code: &'static str) -> Self {
-        Self { code, detail: None, retry_after: None, allow: None, challenge: None, cause: None }
+        Self { code, detail: None, provider_said: None, retry_after: None, allow: None, challenge: None, cause: None }
     }
 
     /// No such page.
@@ -67,8 +67,8 @@ impl Problem {
         presentation(self.code)
     }
 
-    /// The whole chain of causes, in a line.
-    pub(super) fn chain(&self) -> impl fmt::Display {
+    /// The whole chain of causes, in a line, if there is one.
+    pub(super) fn chain(&self) -> Option<String> {
         let mut text = String::new();
         let mut next: Option<&dyn Error> = self.cause.as_deref().map(|cause| cause as _);
         while let Some(error) = next {
@@ -80,7 +80,7 @@ impl Problem {
             }
             next = error.source();
         }
-        text
+        (!text.is_empty()).then_some(text)
     }
 }
 
@@ -155,17 +155,17 @@ impl From<SignInError> for Problem {
 
 impl From<CallbackError> for Problem {
     fn from(error: CallbackError) -> Self {
-        let detail = match &error {
+        let provider_said = match &error {
             CallbackError::Response(response) => response.description().map(str::to_owned),
             _ => None,
         };
         let retry_after = match &error {
             CallbackError::Redeem(redeem) => redeem.retry_after(),
-            CallbackError::Response(ResponseError::Provider(provider)) => provider.retry_after(),
+            CallbackError::Response(response) => response.retry_after(),
             CallbackError::Store(_) => Some(STORE_RETRY),
             _ => None,
         };
-        Self { detail, retry_after, ..Self::new(error.code()) }.because(error)
+        Self { provider_said, retry_after, ..Self::new(error.code()) }.because(error)
     }
 }
 

@@ -17,7 +17,7 @@ let gateway;
 let ada;
 
 before(async () => {
-  provider = await scene.provider();
+  provider = await scene.provider({ issueRefreshToken: () => true });
   strict = await scene.provider({ conformIdTokenClaims: true });
   ada = provider.addAccount("ada@acme.example", { name: "Ada Lovelace" });
   const { folder, privateKeyFile } = await folderOfTenants();
@@ -113,6 +113,29 @@ test("a sign-out ends the session at the provider, too", async () => {
   const next = await client.open(at("/acme/login"));
   assert.match(next.text, /id="password"/, "the provider asks for the password again");
   assert.equal((await thief.json(at("/acme/session"))).status, 401, "the old cookie opens nothing");
+  assert.equal(provider.requestsTo("revocation").length, 1, "and the refresh token is revoked");
+});
+
+test("the lines of a request bear its id, as its page and its problem do", async () => {
+  const id = "from-the-proxy-1";
+  const headers = { "x-request-id": id };
+  const page = await scene.client().request(at("/acme/callback?code=x&state=y"), { headers });
+  assert.match(page.text, new RegExp(`<code>${id}</code>`));
+  const problem = await scene.client().json(at("/acme/session"), { headers });
+  assert.equal(problem.body.request_id, id);
+  const lines = () => gateway.log.split("\n").map((line) => JSON.parse(line));
+  const of = (message) => lines().filter((line) => line.message === message && line.span?.request_id === id);
+  await gateway.until(() => of("answered").length === 2, "said that it answered");
+  assert.deepEqual(
+    of("refused").map(({ code }) => code),
+    ["cookie_missing", "not_signed_in"],
+  );
+  const ours = lines().filter(({ target }) => /^lychgate::(web|flow)\b/.test(target));
+  assert.ok(ours.length > 20);
+  assert.deepEqual(
+    ours.filter(({ span }) => !span?.request_id),
+    [],
+  );
 });
 
 test("claims come from userinfo where the tenant wants them", async () => {
@@ -135,6 +158,9 @@ testForLeaks(scene, [
   "id_token_hint",
   "nonce",
   "password",
+  "private_key",
+  "refresh_token",
+  "root_secret",
   "state",
 ]);
 
@@ -169,6 +195,7 @@ async function folderOfTenants() {
     told: { ...settingsOf(told, strict), userinfo: true },
   });
   const text = privateKey.export({ type: "pkcs8", format: "pem" });
+  text.split("\n").forEach((line) => line.startsWith("-") || scene.secrets.note("private_key", line));
   return { folder, privateKeyFile: { name: "keyed.pem", text } };
 }
 

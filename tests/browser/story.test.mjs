@@ -97,36 +97,47 @@ test("the demo shows its first page within two seconds", async (context) => {
   assert.ok(Math.min(...times) < DEMO_LIMIT);
 });
 
-test("check, urls and healthcheck tell an operator what they need", async () => {
-  const folder = await scene.folder({ acme: newTenant("acme") });
-  const good = await scene.run(folder, ["check"]);
+test("check --online tells good credentials from bad ones", async () => {
+  const acme = newTenant("acme");
+  const folder = await scene.folder({ acme });
+  const good = await scene.run(folder, ["check", "--online"]);
   assert.equal(good.code, 0, good.stdout + good.stderr);
-
-  const urls = await scene.run(folder, ["urls"], { LYCHGATE_PUBLIC_URL: "https://login.example.com" });
-  assert.equal(urls.code, 0, urls.stderr);
-  assert.match(urls.stdout, /https:\/\/login\.example\.com\/acme\/callback/);
-  assert.match(urls.stdout, /https:\/\/login\.example\.com\/acme\/logged-out/);
-
-  const gateway = await scene.serve(folder);
-  const listen = { LYCHGATE_LISTEN: new URL(gateway.origin).host };
-  assert.equal((await scene.client().request(`${gateway.origin}/readyz`)).status, 200);
-  assert.equal((await scene.run(folder, ["healthcheck"], listen)).code, 0);
-  await gateway.stop();
-  assert.notEqual((await scene.run(folder, ["healthcheck"], listen)).code, 0);
+  await writeTenant(folder, "globex", { ...newTenant("globex"), client_secret: "another secret" });
+  const bad = await scene.run(folder, ["check", "--online"]);
+  assert.equal(bad.code, 1, bad.stdout + bad.stderr);
+  assert.match(bad.stdout, /acme: \S+ answers as it should/);
+  assert.match(bad.stderr, /globex: \S+ client_refused/);
 });
 
-test("check names every mistake of every file at once", async () => {
-  const folder = await scene.folder({
-    acme: { ...newTenant("acme"), clientid: "typo" },
-    globex: { domain: "https://globex.eu.auth0.com", client_id: "globex" },
-  });
-  const { code, stdout, stderr } = await scene.run(folder, ["check"]);
-  const said = stdout + stderr;
-  assert.equal(code, 78, said);
-  assert.match(said, /acme\.toml/);
-  assert.match(said, /clientid[\s\S]*client_id/, "with the key that was meant");
-  assert.match(said, /globex\.toml/);
-  assert.deepEqual(scene.secrets.findIn(said), [], "without the secrets beside them");
+test("healthcheck and users list speak of a gateway that runs", async () => {
+  const folder = await scene.folder({ acme: newTenant("acme") });
+  const gateway = await scene.serve(folder);
+  const listen = { LYCHGATE_LISTEN: new URL(gateway.origin).host };
+  assert.equal((await scene.run(folder, ["healthcheck"], listen)).code, 0);
+  await assertSignsIn(scene.client(), gateway, "acme");
+  await assertSignsIn(scene.client(), gateway, "acme");
+  const users = await scene.run(folder, ["users", "list", "acme", "--json"]);
+  assert.equal(users.code, 0, users.stderr);
+  const [user, ...others] = users.stdout.trim().split("\n").map(JSON.parse);
+  assert.deepEqual(others, []);
+  assert.deepEqual([user.email, user.name, user.sign_ins], [ada.username, "Ada Lovelace", 2]);
+  assert.match((await scene.run(folder, ["users", "list"])).stdout, /acme +Ada Lovelace +ada@acme\.example/);
+  await gateway.stop();
+  assert.equal((await scene.run(folder, ["healthcheck"], listen)).code, 1);
+});
+
+test("a bad tenant is left out where the settings say so, and counted", async () => {
+  const folder = await scene.folder({ acme: newTenant("acme"), globex: { client_id: "globex" } });
+  const gateway = await scene.serve(folder, { environment: { LYCHGATE_ON_INVALID_TENANT: "skip" } });
+  await assertSignsIn(scene.client(), gateway, "acme");
+  const metrics = await scene.client().request(`${gateway.origin}/metrics`);
+  assert.match(metrics.text, /^lychgate_tenants\{state="active"\} 1$/m);
+  assert.match(metrics.text, /^lychgate_tenants\{state="invalid"\} 1$/m);
+  assert.match(metrics.text, /^lychgate_build_info\{.*\} 1$/m);
+  assert.match(metrics.text, /^lychgate_tokio_workers [1-9]/m);
+  assert.match(metrics.text, /^process_start_time_seconds /m);
+  assert.match(gateway.log, /a tenant was left out/);
+  await gateway.stop();
 });
 
 testForLeaks(scene, ["client_secret", "code", "code_verifier", "cookie", "id_token", "nonce", "password", "state"]);

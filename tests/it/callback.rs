@@ -3,7 +3,7 @@
 use lychgate::config::ResponseMode;
 use reqwest::StatusCode;
 
-use crate::support::{self, World};
+use crate::support::{self, Tenant, World};
 
 fn param(url: &url::Url, name: &str) -> Option<String> {
     url.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
@@ -65,6 +65,26 @@ async fn a_request_sets_what_the_tenant_allows_and_nothing_else() {
     assert!(!location.as_str().contains("evil"), "{location}");
     let higher = world.browser().get("/acme/login?max_age=9000").await.location();
     assert_eq!(param(&higher, "max_age").as_deref(), Some("600"));
+}
+
+#[tokio::test]
+async fn which_parameters_a_request_may_set_is_the_tenants_choice() {
+    let world = support::acme_with(|tenant| tenant.sign_in.allowed_params = vec!["audience".to_owned()]).await;
+    let location = world.browser().get("/acme/login?audience=https://api.example&login_hint=ada").await.location();
+    assert_eq!(param(&location, "audience").as_deref(), Some("https://api.example"));
+    assert_eq!(param(&location, "login_hint"), None);
+}
+
+#[tokio::test]
+async fn a_sign_in_ends_where_the_tenant_says_unless_asked_otherwise() {
+    for (redirect, lands) in [("/reports", "/acme/reports"), ("https://acme.example/in", "https://acme.example/in")] {
+        let world = support::acme_with(|tenant| tenant.sign_in.login_redirect = Some(redirect.to_owned())).await;
+        let mut browser = world.browser();
+        let callback = browser.until_callback("/acme/login").await;
+        assert_eq!(browser.get(callback.as_str()).await.header("location"), lands);
+        let callback = browser.until_callback("/acme/login?return_to=/acme/dashboard").await;
+        assert_eq!(browser.get(callback.as_str()).await.header("location"), "/acme/dashboard");
+    }
 }
 
 #[tokio::test]
@@ -177,6 +197,27 @@ async fn the_cookies_have_the_attributes_that_keep_them_safe() {
         "{cookies:?}"
     );
     assert!(session.split(';').next().unwrap().len() <= 128 + "lychgate-acme=".len());
+    let marker = cookies.iter().find(|cookie| cookie.starts_with("lychgate-acme.signed-in=")).unwrap();
+    assert!(marker.contains("Max-Age=60") && marker.contains("HttpOnly"), "{marker}");
+}
+
+#[tokio::test]
+async fn the_cookie_of_an_attempt_never_grows_beyond_700_bytes() {
+    let id = "a".repeat(63);
+    let world = World::start(vec![Tenant::start(&id).await]).await;
+    let mut largest = 0;
+    for length in (0..600).step_by(10) {
+        let asked = format!("return_to=/{id}/{}&acr_values={}", "r".repeat(length.min(200)), "a".repeat(length.max(1)));
+        let page = world.browser().get(&format!("/{id}/login?{asked}")).await;
+        if page.status == StatusCode::FOUND {
+            let cookie = page.header("set-cookie").split(';').next().unwrap();
+            largest = largest.max("__Host-".len() + cookie.len());
+        } else {
+            assert_eq!((page.status, page.code()), (StatusCode::BAD_REQUEST, "bad_parameter"), "{length}");
+            assert!(largest > 600, "{largest}");
+        }
+    }
+    assert!(largest <= 700, "{largest}");
 }
 
 #[tokio::test]
@@ -203,6 +244,66 @@ async fn form_post_comes_back_in_a_body() {
     let again = browser.post("/acme/callback", &body).await;
     assert_eq!(again.status, StatusCode::SEE_OTHER);
     assert_eq!(browser.visit(again.location().as_str()).await.url.path(), "/acme/dashboard");
+}
+
+#[tokio::test]
+async fn an_answer_counts_only_where_it_was_asked_to_be() {
+    let world = support::acme().await;
+    let mut browser = world.browser();
+    let callback = browser.until_callback("/acme/login").await;
+    let posted = browser.post("/acme/callback", callback.query().unwrap()).await;
+    assert_eq!((posted.status, posted.header("allow")), (StatusCode::METHOD_NOT_ALLOWED, "GET"));
+    assert_eq!(browser.session("acme").await, None);
+    assert_eq!(browser.get(callback.as_str()).await.status, StatusCode::SEE_OTHER, "and the attempt is still good");
+
+    let world = support::acme_with(|tenant| tenant.sign_in.response_mode = ResponseMode::FormPost).await;
+    let mut browser = world.browser();
+    let start = browser.get("/acme/login").await.location();
+    let query = format!("code=any&state={}", param(&start, "state").unwrap());
+    let page = browser.get(&format!("/acme/callback?{query}")).await;
+    assert_eq!((page.status, page.code()), (StatusCode::BAD_REQUEST, "state_missing"));
+    assert_eq!(world.provider().count("/oauth/token"), 0);
+}
+
+#[tokio::test]
+async fn tokens_in_a_callback_are_refused() {
+    let world = support::acme().await;
+    let mut browser = world.browser();
+    let callback = browser.until_callback("/acme/login").await;
+    let page = browser.get(&format!("{callback}&id_token=a.b.c")).await;
+    assert_eq!((page.status, page.code()), (StatusCode::BAD_REQUEST, "parameter_unexpected"));
+    assert_eq!(browser.session("acme").await, None);
+}
+
+#[tokio::test]
+async fn every_way_to_prove_who_we_are_signs_in() {
+    use lychgate::config::{ClientAuth, SigningAlg};
+    use lychgate::secret::{KeyPairKind, KeyPairPem};
+    let key = |kind, alg| {
+        let pair = KeyPairPem::generate(kind);
+        (Some(pair.public), ClientAuth::PrivateKeyJwt { key: pair.private, alg, kid: None })
+    };
+    for (public_key_pem, client_auth) in [
+        (None, ClientAuth::None),
+        key(KeyPairKind::Rsa, SigningAlg::Rs256),
+        key(KeyPairKind::Rsa, SigningAlg::Ps256),
+        key(KeyPairKind::P256, SigningAlg::Es256),
+    ] {
+        let mut acme = Tenant::start_with("acme", |spec| {
+            spec.clients[0].secret = None;
+            spec.clients[0].public_key_pem = public_key_pem;
+        })
+        .await;
+        acme.settings.provider.client_auth = client_auth;
+        World::start(vec![acme]).await.signed_in("acme").await;
+    }
+    let basic = support::acme_with(|tenant| {
+        let provider = &mut tenant.provider;
+        if let ClientAuth::SecretPost(secret) = provider.client_auth.clone() {
+            provider.client_auth = ClientAuth::SecretBasic(secret);
+        }
+    });
+    basic.await.signed_in("acme").await;
 }
 
 #[tokio::test]
@@ -288,9 +389,13 @@ async fn an_origin_that_the_tenant_allows_may_be_returned_to() {
 async fn somebody_else_may_start_a_sign_in_at_our_issuer_only() {
     let world = support::acme().await;
     let issuer = world.provider().issuer().to_owned();
-    let good =
-        world.browser().get(&format!("/acme/login?iss={issuer}&login_hint=ada&target_link_uri=/acme/reports")).await;
-    assert_eq!(param(&good.location(), "login_hint").as_deref(), Some("ada"));
+    let mut browser = world.browser();
+    let link = format!("/acme/login?iss={issuer}&login_hint=ada&target_link_uri=/acme/reports");
+    assert_eq!(param(&browser.get(&link).await.location(), "login_hint").as_deref(), Some("ada"));
+    let callback = browser.until_callback(&link).await;
+    assert_eq!(browser.get(callback.as_str()).await.header("location"), "/acme/reports");
+    let astray = world.browser().get(&format!("/acme/login?iss={issuer}&target_link_uri=https://evil.example/")).await;
+    assert_eq!((astray.status, astray.code()), (StatusCode::BAD_REQUEST, "return_to_refused"));
     let bad = world.browser().get("/acme/login?iss=https://evil.example/").await;
     assert_eq!((bad.status, bad.code()), (StatusCode::BAD_REQUEST, "issuer_not_ours"));
 }

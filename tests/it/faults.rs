@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use lychgate::config::SigningAlg;
 use lychgate::demo::{Endpoint, Fault, OtherAlg, Trouble};
 
-use crate::support::{self, World};
+use crate::support::{self, Tenant, World};
 
 /// Orders a fault, tries to sign in, and compares the code of the page and of the metric.
 #[track_caller]
@@ -47,6 +48,8 @@ async fn every_fault_of_an_id_token_has_its_own_code_and_no_session() {
         (Fault::BadSignature, "id_token_signature"),
         (Fault::AlgNone, "id_token_alg"),
         (Fault::OtherAlg(OtherAlg::Es256), "id_token_alg"),
+        (Fault::OtherAlg(OtherAlg::Ps256), "id_token_alg"),
+        (Fault::OtherAlg(OtherAlg::EdDsa), "id_token_alg"),
         (Fault::OtherAlg(OtherAlg::Hs256), "id_token_alg"),
         (Fault::Hs256ByPublicKey, "id_token_alg"),
         (Fault::UnknownKid, "id_token_key_unknown"),
@@ -85,6 +88,29 @@ async fn another_organization_is_refused() {
 }
 
 #[tokio::test]
+async fn the_one_algorithm_that_the_tenant_chose_is_taken() {
+    for (other, alg) in [
+        (OtherAlg::Es256, SigningAlg::Es256),
+        (OtherAlg::EdDsa, SigningAlg::EdDsa),
+        (OtherAlg::Hs256, SigningAlg::Hs256),
+    ] {
+        let world = support::acme_with(|tenant| tenant.provider.id_token_alg = alg).await;
+        world.provider().order(Fault::OtherAlg(other));
+        world.signed_in("acme").await;
+    }
+}
+
+#[tokio::test]
+async fn what_providers_besides_auth0_say_is_no_fault() {
+    let world = support::acme().await;
+    for fault in [Fault::AtHash, Fault::ResponseIss, Fault::RequirePar] {
+        world.provider().order(fault);
+    }
+    world.signed_in("acme").await;
+    assert_eq!(world.provider().count("/oauth/par"), 1);
+}
+
+#[tokio::test]
 async fn a_token_without_kid_is_taken_where_there_is_one_key() {
     let world = support::acme().await;
     world.provider().order(Fault::NoKidOneKey);
@@ -107,6 +133,28 @@ async fn faults_of_the_authorization_response_have_their_codes() {
         (Fault::InvalidClient, "client_refused"),
     ] {
         refused(&world, fault, code).await;
+    }
+}
+
+#[tokio::test]
+async fn each_refusal_has_its_status_and_its_next_step() {
+    let world = support::acme().await;
+    for (error, status, next) in [
+        ("access_denied", 403, "/acme/login?prompt"),
+        ("unauthorized", 403, "/acme/logout\""),
+        ("login_required", 401, "/acme/login\""),
+        ("invalid_request", 400, "/acme/login\""),
+        ("invalid_scope", 500, "/acme/\""),
+        ("server_error", 503, "/acme/login\""),
+        ("temporarily_unavailable", 503, "/acme/login\""),
+    ] {
+        world.provider().clear();
+        world.provider().order(Fault::AuthorizeError(error.to_owned()));
+        let page = world.browser().visit("/acme/login").await;
+        assert_eq!(page.status.as_u16(), status, "{error}");
+        assert_eq!(page.headers.contains_key("retry-after"), status == 503, "{error}");
+        let first = page.body.split("class=\"button\" href=\"").nth(1).unwrap_or_default();
+        assert!(first.starts_with(next), "{error}: {}", page.body);
     }
 }
 
@@ -136,48 +184,61 @@ async fn a_changed_missing_or_doubled_state_is_believed_by_nobody() {
     assert_eq!(world.provider().count("/oauth/token"), 0, "no code was redeemed");
 }
 
-const TROUBLES: [(Trouble, &str); 5] = [
+const TROUBLES: [(Trouble, &str); 7] = [
     (Trouble::Cut, "provider_unreachable"),
+    (Trouble::Slow(Duration::from_secs(30)), "provider_slow"),
     (Trouble::Status500, "provider_failed"),
+    (Trouble::Status429, "provider_limited"),
     (Trouble::Html, "provider_answer_malformed"),
     (Trouble::Huge, "provider_answer_malformed"),
     (Trouble::Redirect, "provider_answer_malformed"),
 ];
 
+/// A tenant that wants all that a provider has, and waits for it only as long as the trouble needs.
+async fn troubled(trouble: Trouble) -> World {
+    support::acme_with(|tenant| {
+        if matches!(trouble, Trouble::Slow(_)) {
+            tenant.provider.fetch.timeout = Duration::from_secs(1);
+        }
+        tenant.provider.par = true;
+        tenant.provider.userinfo = true;
+    })
+    .await
+}
+
 #[tokio::test]
 async fn troubles_of_the_token_endpoint_have_their_codes() {
-    let world = support::acme().await;
-    for (trouble, code) in TROUBLES.into_iter().chain([(Trouble::Status429, "provider_limited")]) {
-        refused(&world, Fault::At(Endpoint::Token, trouble), code).await;
+    for (trouble, code) in TROUBLES {
+        refused(&troubled(trouble).await, Fault::At(Endpoint::Token, trouble), code).await;
     }
 }
 
 #[tokio::test]
 async fn troubles_of_the_key_set_have_their_codes() {
     for (trouble, code) in TROUBLES {
-        let world = support::acme().await;
-        refused(&world, Fault::At(Endpoint::Jwks, trouble), code).await;
+        refused(&troubled(trouble).await, Fault::At(Endpoint::Jwks, trouble), code).await;
     }
 }
 
 #[tokio::test]
-async fn a_slow_provider_is_not_waited_for() {
-    for endpoint in [Endpoint::Token, Endpoint::Jwks] {
-        let world = support::acme_with(|tenant| tenant.provider.fetch.timeout = Duration::from_millis(500)).await;
-        refused(&world, Fault::At(endpoint, Trouble::Slow(Duration::from_secs(30))), "provider_slow").await;
+async fn troubles_of_userinfo_leave_nobody_signed_in() {
+    for (trouble, _) in TROUBLES {
+        refused(&troubled(trouble).await, Fault::At(Endpoint::Userinfo, trouble), "userinfo_unavailable").await;
     }
 }
 
 #[tokio::test]
-async fn a_sign_in_does_not_begin_where_discovery_fails() {
-    for (fault, code) in [
-        (Fault::At(Endpoint::Discovery, Trouble::Status500), "provider_failed"),
-        (Fault::At(Endpoint::Discovery, Trouble::Html), "provider_answer_malformed"),
-        (Fault::At(Endpoint::Discovery, Trouble::Huge), "provider_answer_malformed"),
-        (Fault::At(Endpoint::Discovery, Trouble::Cut), "provider_unreachable"),
+async fn a_sign_in_does_not_begin_where_discovery_or_the_push_fails() {
+    let troubles = [Endpoint::Discovery, Endpoint::Par]
+        .into_iter()
+        .flat_map(|endpoint| TROUBLES.map(|(trouble, code)| (Fault::At(endpoint, trouble), code)));
+    let others = [
         (Fault::WrongDiscoveryIssuer, "discovery_issuer"),
-    ] {
-        let world = support::acme().await;
+        (Fault::NoPar, "discovery_unsupported"),
+        (Fault::InvalidClient, "client_refused"),
+    ];
+    for (fault, code) in troubles.chain(others) {
+        let world = troubled(if let Fault::At(_, trouble) = fault { trouble } else { Trouble::Cut }).await;
         let said = format!("{fault:?}");
         world.provider().order(fault);
         let mut browser = world.browser();
@@ -189,9 +250,26 @@ async fn a_sign_in_does_not_begin_where_discovery_fails() {
 }
 
 #[tokio::test]
+async fn a_gateway_starts_without_its_provider() {
+    let mut acme = Tenant::start("acme").await;
+    acme.provider.stop().await;
+    let mut world = World::start(vec![acme]).await;
+    let mut browser = world.browser();
+    assert_eq!(browser.get("/readyz").await.status, 200);
+    assert_eq!(browser.get("/acme").await.status, 200);
+    let page = browser.get("/acme/login").await;
+    assert_eq!((page.status.as_u16(), page.code()), (503, "provider_unreachable"));
+    assert!(page.headers.contains_key("retry-after"));
+    world.providers.get_mut("acme").unwrap().restart().await.unwrap();
+    world.pass(60);
+    world.signed_in("acme").await;
+}
+
+#[tokio::test]
 async fn userinfo_must_be_about_the_same_person() {
     let world = support::acme_with(|tenant| tenant.provider.userinfo = true).await;
     refused(&world, Fault::WrongUserinfoSub, "userinfo_sub").await;
+    refused(&world, Fault::OtherSub, "userinfo_sub").await;
     refused(&world, Fault::UserinfoFails, "userinfo_unavailable").await;
     world.provider().clear();
     world.signed_in("acme").await;

@@ -1,6 +1,6 @@
 //! Two tenants that share a browser never see each other's session, cookie, state or key: a test for each way to try.
 
-use lychgate::demo::User;
+use lychgate::demo::{Fault, User};
 use reqwest::StatusCode;
 
 use crate::support::{ADA, Browser, Tenant, World};
@@ -60,6 +60,18 @@ async fn a_session_cookie_that_is_cut_changed_or_doubled_opens_nothing() {
 }
 
 #[tokio::test]
+async fn a_neighbours_cookie_that_is_not_ascii_hides_none_of_ours() {
+    let world = two().await;
+    let mut browser = world.browser();
+    browser.plant("a-greeting", "Grüße");
+    assert_eq!(browser.visit("/acme/login").await.url.path(), "/acme/dashboard");
+    assert!(browser.session("acme").await.is_some());
+    let mut thief = world.browser();
+    thief.plant("\u{2003}lychgate-acme", &cookie(&browser, "lychgate-acme"));
+    assert_eq!(thief.session("acme").await, None, "nor is a name that only looks like ours");
+}
+
+#[tokio::test]
 async fn a_callback_of_one_tenant_is_refused_at_the_other() {
     let world = two().await;
     let mut browser = world.browser();
@@ -103,7 +115,7 @@ async fn a_token_signed_by_the_same_keys_for_another_issuer_is_refused() {
     let globex = Tenant::start("globex").await;
     globex.provider.share_keys_of(&acme.provider);
     let world = World::start(vec![acme, globex]).await;
-    world.providers["globex"].order(lychgate::demo::Fault::WrongIss);
+    world.providers["globex"].order(Fault::WrongIss);
     let mut browser = world.browser();
     assert_eq!(browser.visit("/globex/login").await.code(), "id_token_iss");
     assert_eq!(browser.session("globex").await, None);
@@ -134,20 +146,35 @@ async fn the_same_person_at_two_tenants_is_two_users() {
 
 #[tokio::test]
 async fn tenants_of_one_client_are_told_apart_by_organization() {
-    let acme = Tenant::start_with("acme", |spec| {
+    let mut acme = Tenant::start_with("acme", |spec| {
         spec.users.push(User::new("eve@globex.example", "a good password", "Eve").in_organization("org_two", "two"));
     })
     .await;
-    let mut settings = acme.settings.clone();
-    settings.sign_in.organizations = vec!["org_one".to_owned()];
-    let acme = Tenant { settings, ..acme };
-    let world = World::start(vec![acme]).await;
-    world.signed_in("acme").await;
-    world.provider().auto_approve(Some("eve@globex.example"));
+    acme.settings.sign_in.organizations = vec!["org_one".to_owned()];
+    let mut globex = acme.settings.clone();
+    globex.id = "globex".parse().unwrap();
+    globex.sign_in.organizations = vec!["org_two".to_owned()];
+    let world = World::start_with(vec![acme], |settings| settings.tenants.push(globex)).await;
+    for (person, home, other) in [(ADA, "acme", "globex"), ("eve@globex.example", "globex", "acme")] {
+        world.provider().auto_approve(Some(person));
+        let mut browser = world.signed_in(home).await;
+        let page = browser.visit(&format!("/{other}/login")).await;
+        assert_eq!((page.status, page.code()), (StatusCode::FORBIDDEN, "access_denied"), "{person}");
+        assert_eq!(browser.session(other).await, None, "{person}");
+    }
+    // A provider that does not see to it makes no difference.
+    world.provider().auto_approve(Some(ADA));
+    world.provider().order(Fault::WrongOrg);
+    assert_eq!(world.browser().visit("/acme/login").await.code(), "organization_refused");
+    world.provider().clear();
+    // Nor does the other tenant's callback, with all its cookies: keys and redirect URI are the tenant's own.
     let mut browser = world.browser();
-    let page = browser.visit("/acme/login").await;
-    assert!(page.status.is_client_error(), "{} {}", page.status, page.url);
-    assert_eq!(browser.session("acme").await, None);
+    let callback = browser.until_callback("/acme/login").await;
+    let (name, value) = browser.cookies_named("lychgate-acme.").remove(0);
+    browser.plant(&name.replace("acme", "globex"), &value);
+    let page = browser.get(&callback.as_str().replace("/acme/", "/globex/")).await;
+    assert_eq!(page.code(), "state_foreign");
+    assert_eq!(browser.session("globex").await, None);
 }
 
 #[tokio::test]
@@ -164,6 +191,23 @@ async fn a_tenants_own_host_shows_that_tenant_alone() {
     let location = browser.get("/.gate/login").await.location();
     let redirect_uri = location.query_pairs().find(|(name, _)| name == "redirect_uri").unwrap().1.into_owned();
     assert_eq!(redirect_uri, format!("http://{host}/.gate/callback"));
+}
+
+#[tokio::test]
+async fn from_a_tenants_own_host_nobody_is_sent_to_another() {
+    let mut acme = Tenant::start("acme").await;
+    acme.settings.hosts = vec!["acme.localhost".to_owned()];
+    let world = World::start(vec![acme]).await;
+    let host = format!("acme.localhost:{}", world.address.port());
+    for bad in
+        ["/.//evil.example", "/x/..//evil.example/", "/%2e//evil.example", &format!("http://{host}//evil.example")]
+    {
+        let query = url::form_urlencoded::Serializer::new(String::new()).append_pair("return_to", bad).finish();
+        let page = world.browser().with("host", &host).get(&format!("/login?{query}")).await;
+        assert_eq!((page.status, page.code()), (StatusCode::BAD_REQUEST, "return_to_refused"), "{bad}");
+    }
+    let page = world.browser().with("host", &host).get("/login?return_to=/a//b").await;
+    assert_eq!(page.status, StatusCode::FOUND, "a double slash further on names no host");
 }
 
 #[tokio::test]

@@ -333,6 +333,16 @@ async fn a_restart_keeps_a_local_session_and_its_limits() {
 }
 
 #[tokio::test]
+async fn the_sessions_of_an_account_that_is_gone_are_over() {
+    for left in [vec![], vec![LocalUser::new("somebody else", PasswordHash::of(&PASSWORD.into()))]] {
+        let mut world = acme().await;
+        let mut browser = signed_in(&world).await;
+        world.restart_with(|settings| settings.tenants[0].local_users = left).await;
+        assert_eq!(browser.session("acme").await, None);
+    }
+}
+
+#[tokio::test]
 async fn a_sign_out_ends_a_local_session_here_and_asks_no_provider() {
     let world = acme().await;
     let mut browser = signed_in(&world).await;

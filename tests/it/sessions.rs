@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::support;
+use lychgate::demo::User;
+
+use crate::support::{self, Tenant, World};
 
 #[tokio::test]
 async fn a_restart_keeps_everybody_signed_in() {
@@ -19,6 +21,20 @@ async fn another_root_secret_signs_everybody_out() {
     let key = lychgate::secret::RingKey::new(lychgate::secret::Key::generate()).to_text();
     world.restart_with(|settings| settings.secret = Some(key)).await;
     assert_eq!(browser.session("acme").await, None);
+}
+
+#[tokio::test]
+async fn a_session_of_the_provider_before_opens_nothing_and_tells_the_new_one_nothing() {
+    let mut world = support::acme_with(|tenant| tenant.sign_in.scopes.push("offline_access".to_owned())).await;
+    let mut browser = world.signed_in("acme").await;
+    let successor = Tenant::start("successor").await;
+    let settings = successor.settings.provider.clone();
+    world.restart_with(|world| world.tenants[0].provider = settings).await;
+    assert_eq!(browser.clone().session("acme").await, None);
+    let location = browser.get("/acme/logout").await.location();
+    assert!(location.as_str().starts_with(successor.provider.issuer()), "{location}");
+    assert!(location.query_pairs().all(|(name, _)| name != "id_token_hint"), "it was the other provider's");
+    assert_eq!(successor.provider.count("/oauth/revoke"), 0, "so was the refresh token");
 }
 
 #[tokio::test]
@@ -52,6 +68,33 @@ async fn a_session_ends_at_its_absolute_limit_however_much_it_is_used() {
 }
 
 #[tokio::test]
+async fn the_dashboard_says_when_the_session_ends_and_why() {
+    let world = support::acme().await;
+    let page = world.signed_in("acme").await.get("/acme/dashboard").await;
+    assert!(page.body.contains("every visit prolongs it"), "{}", page.body);
+
+    let world = support::acme_with(|tenant| {
+        tenant.session.idle = Duration::from_hours(1);
+        tenant.session.absolute = Duration::from_hours(1);
+    })
+    .await;
+    let page = world.signed_in("acme").await.get("/acme/dashboard").await;
+    assert!(page.body.contains("its longest duration"), "{}", page.body);
+
+    let ends = lychgate::clock::Clock::system().now().plus(1800);
+    let acme = Tenant::start_with("acme", |spec| {
+        spec.users = vec![User::new(support::ADA, "a good password", "Ada").with("session_expiry", ends.0)];
+    });
+    let world = World::start(vec![acme.await]).await;
+    let mut browser = world.signed_in("acme").await;
+    let page = browser.get("/acme/dashboard").await;
+    assert!(page.body.contains("Your sign-in provider set this end"), "{}", page.body);
+    assert_eq!(browser.session("acme").await.unwrap()["expires_at"], ends.to_string());
+    world.pass(1800);
+    assert_eq!(browser.session("acme").await, None);
+}
+
+#[tokio::test]
 async fn a_new_sign_in_makes_a_new_session_and_ends_the_old_one() {
     let world = support::acme().await;
     let mut browser = world.signed_in("acme").await;
@@ -79,6 +122,7 @@ async fn a_store_that_cannot_be_written_is_said_and_signs_nobody_out() {
     let page = world.browser().visit("/acme/login").await;
     assert_eq!((page.status.as_u16(), page.code()), (503, "store_unavailable"), "{}", page.body);
     assert!(page.headers.contains_key("retry-after"));
+    assert_eq!(browser.get("/readyz").await.status, 503);
     let logout = browser.get("/acme/logout").await;
     assert_eq!((logout.status.as_u16(), logout.code()), (503, "store_unavailable"), "nobody is told a lie");
     assert!(browser.session("acme").await.is_some());
@@ -98,5 +142,7 @@ async fn a_damaged_database_makes_us_unready_and_keeps_those_in_memory() {
     let ready = browser.get("/readyz?verbose").await;
     assert_eq!(ready.status, 503, "{}", ready.body);
     assert!(ready.body.contains("database"), "{}", ready.body);
+    let page = world.browser().visit("/acme/login").await;
+    assert_eq!((page.status.as_u16(), page.code()), (503, "store_unavailable"), "{}", page.body);
     assert!(browser.session("acme").await.is_some(), "whoever is in memory stays");
 }

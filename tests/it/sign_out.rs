@@ -1,5 +1,6 @@
 //! Ending a session, here and at the provider.
 
+use lychgate::demo::{Endpoint, Fault, Trouble};
 use reqwest::StatusCode;
 
 use crate::support::{self};
@@ -35,7 +36,7 @@ async fn the_provider_is_told_and_forgets_the_person_as_well() {
 #[tokio::test]
 async fn without_end_session_auth0_is_asked_its_own_way() {
     let world = support::acme_with(|tenant| tenant.sign_out.federated = true).await;
-    world.provider().order(lychgate::demo::Fault::NoEndSession);
+    world.provider().order(Fault::NoEndSession);
     let mut browser = world.signed_in("acme").await;
     let location = browser.get("/acme/logout").await.location();
     assert_eq!(location.path(), "/v2/logout");
@@ -52,6 +53,12 @@ async fn the_refresh_token_is_revoked() {
     let mut browser = world.signed_in("acme").await;
     browser.get("/acme/logout").await;
     assert_eq!(world.provider().count("/oauth/revoke"), 1);
+
+    let mut browser = world.signed_in("acme").await;
+    world.provider().order(Fault::At(Endpoint::Revoke, Trouble::Status500));
+    assert!(browser.get("/acme/logout").await.status.is_redirection(), "a failure keeps nobody signed in");
+    assert_eq!(world.provider().count("/oauth/revoke"), 2);
+    assert_eq!(browser.session("acme").await, None);
 }
 
 #[tokio::test]

@@ -92,7 +92,8 @@ impl World {
             let origin = format!("http://{}", settings.listen);
             let base = format!("{origin}/{}", tenant.id);
             let client = &tenant.provider.client_id;
-            providers[tenant.id.as_str()].allow(client, &format!("{base}/callback"), &format!("{base}/logged-out"));
+            let provider = providers.values().find(|provider| provider.issuer() == tenant.provider.issuer).unwrap();
+            provider.allow(client, &format!("{base}/callback"), &format!("{base}/logged-out"));
         }
         let mut world = Self {
             gateway: open(&settings, &clock).await,
@@ -116,6 +117,11 @@ impl World {
             server::serve(listener, route, &settings, shutdown, metrics).await;
         });
         self.running = Some((handle, serving));
+    }
+
+    /// Orders the gateway to drain; it goes on serving for its `drain_delay`.
+    pub fn drain(&self) {
+        self.running.as_ref().unwrap().0.trigger();
     }
 
     /// Stops the gateway and starts it anew on the same folder and port, with settings changed.

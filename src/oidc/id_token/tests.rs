@@ -336,6 +336,17 @@ fn a_header_with_crit_is_refused_before_any_key_is_looked_for() {
 }
 
 #[test]
+fn a_token_of_another_kind_is_no_id_token() {
+    for typ in [json!("logout+jwt"), json!("at+jwt"), json!(""), json!(7)] {
+        refuses_header(json!({ "typ": typ }), &[RSA.jwk()], "id_token_malformed");
+    }
+    for typ in [json!("jwt"), json!(null)] {
+        let token = RSA.sign(&merged(RSA.header(), json!({ "typ": typ })), &good_claims());
+        assert!(outcome(&token, SigningAlg::Rs256, &[RSA.jwk()], &nothing_special()).is_ok(), "{typ}");
+    }
+}
+
+#[test]
 fn what_is_no_signed_token_is_malformed() {
     let good = RSA.sign(&RSA.header(), &good_claims());
     let [header, payload, signature]: [&str; 3] = good.split('.').collect::<Vec<_>>().try_into().unwrap();

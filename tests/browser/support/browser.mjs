@@ -4,7 +4,7 @@ import { mkdir, readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import path from "node:path";
 import puppeteer from "puppeteer-core";
-import { REPOSITORY } from "./gateway.mjs";
+import { ARTIFACTS } from "./gateway.mjs";
 
 const PROGRAMS = {
   chromium: process.env.CHROMIUM || "/usr/bin/chromium",
@@ -19,7 +19,6 @@ const CHROMIUM_ARGUMENTS = [
   "--disable-quic",
   "--disable-sync",
 ];
-const ARTIFACTS = path.join(REPOSITORY, "artifacts");
 const AXE = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const DESKTOP = { width: 1200, height: 800 };
 

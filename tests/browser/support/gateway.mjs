@@ -9,6 +9,8 @@ import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 
 export const REPOSITORY = fileURLToPath(new URL("../../..", import.meta.url));
+/** What a run leaves behind for people: pictures and logs. */
+export const ARTIFACTS = path.join(REPOSITORY, "artifacts");
 
 const BINARY = path.join(REPOSITORY, "target", "debug", "lychgate");
 const START_LIMIT = 20_000;

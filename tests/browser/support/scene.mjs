@@ -1,10 +1,10 @@
 // All that a test file starts, so that one call ends it, and so that all its logs can be searched for all its secrets.
 
-import { mkdir, writeFile } from "node:fs/promises";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { startBrowser } from "./browser.mjs";
 import { Client } from "./client.mjs";
-import { Gateway, run, temporaryFolder } from "./gateway.mjs";
+import { ARTIFACTS, Gateway, run, temporaryFolder } from "./gateway.mjs";
 import { Provider } from "./provider.mjs";
 import { Secrets } from "./secrets.mjs";
 
@@ -74,12 +74,14 @@ export class Scene {
     return this.#gateways.map((gateway) => gateway.log).join("\n");
   }
 
-  /** Ends all, the latest first, and keeps the logs of `name` as an artefact. */
+  /** Ends all, the latest first, and keeps the logs under the name of the test file. */
   async end() {
     const failures = [];
     for (const ending of this.#endings.splice(0).reverse()) {
       await ending().catch((error) => failures.push(error));
     }
+    await mkdir(ARTIFACTS, { recursive: true });
+    await writeFile(path.join(ARTIFACTS, `${path.basename(process.argv[1], ".test.mjs")}.log`), this.logs);
     if (failures.length > 0) {
       throw new AggregateError(failures, "not everything could be ended");
     }
@@ -89,6 +91,7 @@ export class Scene {
     const gateway = await Gateway.start(folder, args, environment);
     this.#gateways.push(gateway);
     this.#endings.push(() => gateway.stop());
+    this.secrets.note("root_secret", (await readFile(path.join(folder, "data", "secret.key"), "utf8")).trim());
     return gateway;
   }
 }
