@@ -51,14 +51,12 @@ impl Accounts {
     /// The account of this name, and the hash to verify the password with: if there is no such account, that of another,
     /// always the same one for the same name, so that no time tells names apart.
     fn find(&self, canonical: &str) -> (Option<&LocalUser>, &PasswordHash) {
-        match self.users.get(canonical) {
-            Some(user) => (Some(user), &user.password_hash),
-            None => {
-                let number = self.key.hash(canonical.as_bytes());
-                let number = u64::from_be_bytes(number[..8].try_into().expect("8 of 32 bytes"));
-                (None, &self.hashes[(number % self.hashes.len() as u64) as usize])
-            }
+        if let Some(user) = self.users.get(canonical) {
+            return (Some(user), &user.password_hash);
         }
+        let hash = self.key.hash(canonical.as_bytes());
+        let number = u64::from_be_bytes(hash[..8].try_into().expect("8 of 32 bytes"));
+        (None, &self.hashes[(number % self.hashes.len() as u64) as usize])
     }
 }
 

@@ -93,7 +93,7 @@ fn presentation(code: &str) -> (StatusCode, ErrorText) {
         "user_blocked" => (Status::FORBIDDEN, Text::UserBlocked),
         "access_refused" => (Status::FORBIDDEN, Text::AccessRefused),
         "organization_refused" => (Status::FORBIDDEN, Text::OrganizationRefused),
-        "sign_in_required" | "not_signed_in" => (Status::UNAUTHORIZED, Text::SignInRequired),
+        "sign_in_required" | "not_signed_in" | "local_refused" => (Status::UNAUTHORIZED, Text::SignInRequired),
         "request_refused" => (Status::BAD_REQUEST, Text::RequestRefused),
         "client_misconfigured" | "client_refused" | "provider_changed" => {
             (Status::INTERNAL_SERVER_ERROR, Text::Misconfigured)
@@ -109,7 +109,6 @@ fn presentation(code: &str) -> (StatusCode, ErrorText) {
         "userinfo_sub" | "response_issuer" | "response_issuer_missing" | "session_expiry_past" => {
             (Status::BAD_GATEWAY, Text::ProviderUntrusted)
         }
-        "local_refused" => (Status::UNAUTHORIZED, Text::SignInRequired),
         "local_limited" => (Status::TOO_MANY_REQUESTS, Text::TooManyTries),
         "local_busy" => (Status::SERVICE_UNAVAILABLE, Text::Unavailable),
         "form_foreign" => (Status::FORBIDDEN, Text::FormExpired),
