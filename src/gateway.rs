@@ -11,12 +11,12 @@ use crate::clock::Clock;
 use crate::config::Settings;
 use crate::local::PasswordDesk;
 use crate::metrics::Metrics;
-use crate::net::{Networks, Visitor};
+use crate::net::{Networks, Scheme, Visitor, split_port};
 use crate::oidc::{ProviderSetupError, Providers};
 use crate::pages::{Pages, PagesError};
 use crate::secret::{RingKey, RingKeyError};
 use crate::session::{OpenError, Sessions};
-use crate::tenant::{Place, Tenant};
+use crate::tenant::{Place, ReturnTo, ReturnToError, Tenant};
 use crate::tenant_id::TenantId;
 
 /// Everything a request may need.
@@ -214,12 +214,52 @@ impl Tenants {
         self.by_host.contains_key(split_port(host).0)
     }
 
+    /// The tenant that claims this host for itself.
+    pub fn of_host(&self, host: &str) -> Option<&Arc<Tenant>> {
+        self.by_host.get(split_port(host).0)
+    }
+
+    /// Where people sign in at `tenant` who want to see an application at `host`, which they reach by `scheme`; none if
+    /// settings do not tell. On the application's own host if that is one of ours, else on the tenant's first host,
+    /// else at `public_url`.
+    pub fn sign_in_place(&self, tenant: &Tenant, scheme: Scheme, host: &str) -> Option<Place> {
+        let (name, port) = split_port(host);
+        let own = || self.own_origin(scheme, name, port);
+        if let Some(origin) = tenant.settings.hosts.iter().any(|own| own == name).then(own).flatten() {
+            return Some(Place::on_own_host(&tenant.settings, origin));
+        }
+        if let Some(origin) = self.shared.origin(scheme, host) {
+            return Some(Place::shared(&tenant.settings, origin));
+        }
+        if let Some(own) = tenant.settings.hosts.first() {
+            return Some(Place::on_own_host(&tenant.settings, format!("https://{own}")));
+        }
+        match &self.shared {
+            SharedOrigin::Public { origin, .. } => Some(Place::shared(&tenant.settings, origin.clone())),
+            SharedOrigin::Loopback | SharedOrigin::None => None,
+        }
+    }
+
+    /// Checks an address that somebody wants to come back to, as [`Tenant::return_to`] does; other tenants' corners of
+    /// an origin that an application shares with us are not the application's.
+    ///
+    /// # Errors
+    /// Says what kept it from being one.
+    pub fn return_to(&self, tenant: &Tenant, place: &Place, unverified: &str) -> Result<ReturnTo, ReturnToError> {
+        let return_to = tenant.return_to(place, unverified)?;
+        let first = return_to.as_str().strip_prefix('/').and_then(|path| path.split(['/', '?', '#']).next());
+        match first.and_then(|first| self.get(first)) {
+            Some(other) if !place.mount.is_empty() && other.id() != tenant.id() => Err(ReturnToError::OutsideTenant),
+            _ => Ok(return_to),
+        }
+    }
+
     /// Whether this visitor came to a host of ours by https.
     pub fn is_https(&self, visitor: &Visitor) -> bool {
         let (name, port) = split_port(&visitor.host);
         let origin = match self.by_host.contains_key(name) {
-            true => self.own_origin(visitor, name, port),
-            false => self.shared.origin(visitor, name),
+            true => self.own_origin(visitor.scheme, name, port),
+            false => self.shared.origin(visitor.scheme, &visitor.host),
         };
         origin.is_some_and(|origin| origin.starts_with("https://"))
     }
@@ -228,11 +268,11 @@ impl Tenants {
     pub fn find<'a>(&self, visitor: &Visitor, path: &'a str) -> Destination<'a> {
         let (name, port) = split_port(&visitor.host);
         if let Some(tenant) = self.by_host.get(name) {
-            let Some(origin) = self.own_origin(visitor, name, port) else { return Destination::UnknownHost };
+            let Some(origin) = self.own_origin(visitor.scheme, name, port) else { return Destination::UnknownHost };
             let place = Place::on_own_host(&tenant.settings, origin);
             return found(tenant, place, path);
         }
-        let Some(origin) = self.shared.origin(visitor, name) else { return Destination::UnknownHost };
+        let Some(origin) = self.shared.origin(visitor.scheme, &visitor.host) else { return Destination::UnknownHost };
         if path == "/" {
             return Destination::Landing;
         }
@@ -247,8 +287,8 @@ impl Tenants {
     }
 
     /// The origin of a tenant's own host: https, but on loopback names. A port that nobody set is not ours.
-    fn own_origin(&self, visitor: &Visitor, name: &str, port: Option<u16>) -> Option<String> {
-        let scheme = if is_loopback_name(name) { visitor.scheme.as_str() } else { "https" };
+    fn own_origin(&self, scheme: Scheme, name: &str, port: Option<u16>) -> Option<String> {
+        let scheme = if is_loopback_name(name) { scheme.as_str() } else { "https" };
         match port {
             None => Some(format!("{scheme}://{name}")),
             Some(port) if self.ports.contains(&port) || is_loopback_name(name) => {
@@ -279,10 +319,10 @@ impl SharedOrigin {
         }
     }
 
-    fn origin(&self, visitor: &Visitor, name: &str) -> Option<String> {
+    fn origin(&self, scheme: Scheme, asked: &str) -> Option<String> {
         match self {
-            Self::Public { host, origin } => (*host == visitor.host).then(|| origin.clone()),
-            Self::Loopback => is_loopback_name(name).then(|| format!("{}://{}", visitor.scheme.as_str(), visitor.host)),
+            Self::Public { host, origin } => (host == asked).then(|| origin.clone()),
+            Self::Loopback => is_loopback_name(split_port(asked).0).then(|| format!("{scheme}://{asked}")),
             Self::None => None,
         }
     }
@@ -297,13 +337,6 @@ fn authority(url: &Url) -> String {
 /// The ports that a tenant's own host may be reached at, besides the scheme's own.
 fn ports(settings: &Settings) -> Vec<u16> {
     settings.public_url.as_ref().and_then(Url::port).into_iter().chain([settings.listen.port()]).collect()
-}
-
-fn split_port(host: &str) -> (&str, Option<u16>) {
-    match host.rsplit_once(':') {
-        Some((name, port)) if !host.ends_with(']') => (name, port.parse().ok()),
-        _ => (host, None),
-    }
 }
 
 fn is_loopback_name(name: &str) -> bool {

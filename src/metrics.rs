@@ -114,6 +114,8 @@ series! {
     sign_ins_total: IntCounterVec { tenant, provider, result };
     /// Time between redirect and callback, with the person at the provider, in seconds.
     sign_in_duration_seconds: Histogram {} in PERSON_BUCKETS;
+    /// Answers to proxies that asked whether a request may pass, by outcome.
+    forward_auth_decisions_total: IntCounterVec { tenant, outcome };
     /// Sign-outs, by kind.
     sign_outs_total: IntCounterVec { tenant, kind };
     /// Tokens checked, by result.

@@ -108,6 +108,12 @@ impl Scheme {
         }
     }
 
+    /// What `X-Forwarded-Proto` says; Traefik has schemes of their own for WebSockets.
+    pub fn forwarded(text: &str) -> Option<Self> {
+        let names = [("http", Self::Http), ("https", Self::Https), ("ws", Self::Http), ("wss", Self::Https)];
+        names.into_iter().find(|(name, _)| text.eq_ignore_ascii_case(name)).map(|(_, scheme)| scheme)
+    }
+
     const fn port(self) -> u16 {
         match self {
             Self::Http => 80,
@@ -207,15 +213,15 @@ fn forwarded_address(text: &str) -> Option<IpAddr> {
 
 fn forwarded_scheme(headers: &HeaderMap) -> Result<Option<Scheme>, VisitorError> {
     let Some(scheme) = single(headers, X_FORWARDED_PROTO)? else { return Ok(None) };
-    [Scheme::Http, Scheme::Https]
-        .into_iter()
-        .find(|known| scheme.eq_ignore_ascii_case(known.as_str()))
-        .map(Some)
-        .ok_or(VisitorError::Forwarded(X_FORWARDED_PROTO))
+    Scheme::forwarded(scheme).map(Some).ok_or(VisitorError::Forwarded(X_FORWARDED_PROTO))
 }
 
-/// The host of the request itself: of its target or its header; of both, if they agree.
-fn asked_host(headers: &HeaderMap, uri_authority: Option<&str>, scheme: Scheme) -> Result<String, VisitorError> {
+/// The host of the request itself: of its target or its header; of both, if they agree. In the form of
+/// [`Visitor::host`].
+///
+/// # Errors
+/// It is missing, doubled or malformed.
+pub fn asked_host(headers: &HeaderMap, uri_authority: Option<&str>, scheme: Scheme) -> Result<String, VisitorError> {
     let normal = |text| normal_host(text, scheme).ok_or(VisitorError::Host);
     let mut lines = headers.get_all(HOST).iter();
     let header = lines.next().map(|line| normal(line.to_str().map_err(|_| VisitorError::Host)?)).transpose()?;
@@ -227,9 +233,17 @@ fn asked_host(headers: &HeaderMap, uri_authority: Option<&str>, scheme: Scheme) 
     }
 }
 
+/// Host and port of what [`normal_host`] made.
+pub fn split_port(host: &str) -> (&str, Option<u16>) {
+    match host.rsplit_once(':') {
+        Some((name, port)) if !host.ends_with(']') => (name, port.parse().ok()),
+        _ => (host, None),
+    }
+}
+
 /// `host` or `host:port` (RFC 3986, section 3.2.2, without user information and percent-encoding), in the one form that
 /// compares; none if malformed.
-fn normal_host(text: &str, scheme: Scheme) -> Option<String> {
+pub fn normal_host(text: &str, scheme: Scheme) -> Option<String> {
     let (host, port) = if let Some(rest) = text.strip_prefix('[') {
         let (address, after) = rest.split_once(']')?;
         let address: Ipv6Addr = address.parse().ok()?;
@@ -324,6 +338,7 @@ mod tests {
             ("x-forwarded-proto", "HTTPS"),
             ("x-forwarded-host", "Acme.Example.:443"),
         ];
+        assert_eq!(forwarded(&[("x-forwarded-proto", "wss")]).unwrap().scheme, Scheme::Https);
         let visitor = forwarded(&told).unwrap();
         assert_eq!(visitor.address, "192.0.2.9".parse::<IpAddr>().unwrap());
         assert_eq!((visitor.scheme, visitor.host.as_str(), visitor.direct), (Scheme::Https, "acme.example", false));

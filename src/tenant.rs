@@ -11,8 +11,8 @@ use crate::oidc::{Bearer, Provider, ProviderSetupError, Providers};
 use crate::secret::{Key, RingKey};
 use crate::tenant_id::TenantId;
 
-/// The longest address to come back to, in bytes: it travels in a cookie.
-pub const MAX_RETURN_TO: usize = 300;
+/// The longest address to come back to, in bytes. What is too long for the attempt's cookie comes back to a shorter one.
+pub const MAX_RETURN_TO: usize = 2048;
 
 /// A tenant, ready to sign people in.
 #[derive(Debug)]
@@ -85,13 +85,11 @@ impl Tenant {
         if !url.username().is_empty() || url.password().is_some() {
             return Err(ReturnToError::Malformed);
         }
+        let allowed = self.settings.sign_in.return_to_origins.iter().any(|pattern| pattern.matches(&url));
         if url.origin().ascii_serialization() == place.origin {
-            return return_to_own(place, &url);
+            return return_to_own(place, &url, allowed);
         }
-        if self.settings.sign_in.return_to_origins.iter().any(|pattern| pattern.matches(&url)) {
-            return Ok(ReturnTo(url.into()));
-        }
-        Err(ReturnToError::OriginNotAllowed)
+        if allowed { Ok(ReturnTo(url.into())) } else { Err(ReturnToError::OriginNotAllowed) }
     }
 
     /// Where a sign-in ends if nobody asked otherwise.
@@ -104,15 +102,16 @@ impl Tenant {
     }
 }
 
-/// On our own origin: not into another tenant, and not to a route that would act again. What is left is a path alone,
-/// and one that begins with two slashes would name a host (RFC 3986, section 4.2).
-fn return_to_own(place: &Place, url: &Url) -> Result<ReturnTo, ReturnToError> {
+/// On our own origin: not to a route that would act again, and not out of the tenant's corner but where an application
+/// shares the origin. What is left is a path alone, and one that begins with two slashes would name a host (RFC 3986,
+/// section 4.2).
+fn return_to_own(place: &Place, url: &Url, shared: bool) -> Result<ReturnTo, ReturnToError> {
     let path = url.path();
     if path.starts_with("//") {
         return Err(ReturnToError::Malformed);
     }
     let below = path.strip_prefix(&place.mount).filter(|rest| rest.is_empty() || rest.starts_with('/'));
-    if below.is_none() {
+    if below.is_none() && !shared {
         return Err(ReturnToError::OutsideTenant);
     }
     let route = path.strip_prefix(&place.base).unwrap_or_default().trim_end_matches('/');
@@ -158,6 +157,11 @@ impl Place {
         format!("{}{}{route}", self.origin, self.base)
     }
 
+    /// Host and port, such as `login.example.com` or `localhost:3000`.
+    pub fn authority(&self) -> &str {
+        self.origin.split_once("://").map_or("", |(_, authority)| authority)
+    }
+
     /// Whether browsers come here by https.
     pub fn is_https(&self) -> bool {
         self.origin.starts_with("https://")
@@ -172,6 +176,16 @@ impl ReturnTo {
     /// A path on our origin, or an absolute URL.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The next shorter address that still makes sense: the page without its query, then the first page of its site.
+    pub fn shorter(&self) -> Option<Self> {
+        if let Some((page, _)) = self.0.split_once(['?', '#']) {
+            return Some(Self(page.to_owned()));
+        }
+        let path = self.0.find("://").map_or(0, |scheme| scheme + 3);
+        let first = &self.0[..=path + self.0[path..].find('/')?];
+        (first.len() < self.0.len()).then(|| Self(first.to_owned()))
     }
 }
 

@@ -165,6 +165,23 @@ pub(super) const TENANT: &[Key] = &[
     with("default_rule", r#""signed_in""#, "Who passes where no rule matches: signed_in, or deny (nobody)."),
     with("hosts", "[]", "Host names at whose root this tenant stands."),
     with("prefix", r#""""#, "Below which path our routes stand, such as \"/.lychgate\"."),
+    none(
+        "cookie_domain",
+        r#""acme.example""#,
+        "The domain whose hosts all get the session's cookie; only the sign-in's own host if unset.",
+    ),
+    with("identity.groups_claim", r#""groups""#, "The claim that the groups headers show."),
+    with("identity.access_token", "false", "Whether X-Auth-Request-Access-Token has the access token."),
+    with(
+        "identity.authorization",
+        r#""none""#,
+        "What Authorization: Bearer has for the application: access_token, id_token or none.",
+    ),
+    none(
+        "identity.headers",
+        "",
+        "Further claims for the application, each under a header's name: X-Roles = \"roles\".",
+    ),
     with("session.idle", r#""1d""#, "Ends a session after this long without a request."),
     with("session.absolute", r#""7d""#, "Ends a session after this long in any case."),
     with("api.audiences", "[]", "APIs, as `aud` names them, whose access tokens count as bearers; empty: none do."),

@@ -4,6 +4,7 @@
 //! above this module parses a setting, and nothing resolved can be invalid.
 
 mod fault;
+mod identity;
 mod keys;
 mod layers;
 mod local_users;
@@ -21,6 +22,7 @@ mod tests;
 mod values;
 
 pub use fault::{Fault, Faults};
+pub use identity::{IdentitySettings, IdentityValue};
 pub use keys::{settings_table, tenant_sample, tenant_table};
 pub use local_users::{PasswordLine, local_users_file};
 pub use patterns::*;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use url::Url;
 
+use super::identity::identity;
 use super::keys::TENANT;
 use super::layers::{Layer, Origin};
 use super::read::LONGEST;
@@ -97,6 +98,7 @@ pub(super) fn tenant(reader: &mut Reader<'_>, id: TenantId, public_url: Option<&
         let help = "set an https public_url, or use query";
         reader.fault("response_mode", "form_post needs https, since its cookie does", Some(help));
     }
+    let cookie_domain = cookie_domain(reader, public_url, &hosts);
     let tenant = TenantSettings {
         id,
         hosts,
@@ -111,6 +113,8 @@ pub(super) fn tenant(reader: &mut Reader<'_>, id: TenantId, public_url: Option<&
             post_logout_redirect: reader.parsed("post_logout_redirect", values::safe_url),
         },
         policy: read_policy::policy(reader, provider.as_ref().map_or(0, |provider| provider.leeway)),
+        identity: identity(reader),
+        cookie_domain,
         look: look(reader),
         remember_users: reader.flag("remember_users").unwrap_or_default(),
         provider: provider?,
@@ -323,6 +327,32 @@ fn limits(reader: &mut Reader<'_>, idle_key: &str, absolute_key: &str) -> (Durat
         reader.fault(idle_key, reason, Some("make it shorter, or the other longer"));
     }
     (idle.unwrap_or_default(), absolute.unwrap_or_default())
+}
+
+/// A domain that takes in every host where one signs in, all of them https.
+fn cookie_domain(reader: &mut Reader<'_>, public_url: Option<&Url>, hosts: &[String]) -> Option<String> {
+    let domain = reader.parsed("cookie_domain", |text| match values::host(text)? {
+        domain if domain.contains('.') && !values::is_loopback_name(&domain) => Ok(domain),
+        _ => Err("is no domain of your own, such as acme.example".to_owned()),
+    })?;
+    let public = public_url.and_then(Url::host_str).filter(|_| hosts.is_empty());
+    let help = "write a domain that they are below, or leave it out";
+    for host in hosts.iter().map(String::as_str).chain(public) {
+        if !values::is_within(host, &domain) {
+            reader.fault("cookie_domain", format!("does not take in {host}, where one signs in"), Some(help));
+        }
+    }
+    match public_url {
+        Some(url) if hosts.is_empty() && url.scheme() != "https" => {
+            reader.fault("cookie_domain", "needs https, since its cookie does", Some("set an https public_url"));
+        }
+        None if hosts.is_empty() => {
+            let help = "set an https public_url, or hosts of the tenant";
+            reader.fault("cookie_domain", "needs https, and no URL of this tenant is known", Some(help));
+        }
+        _ => {}
+    }
+    Some(domain)
 }
 
 fn look(reader: &mut Reader<'_>) -> Look {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::PolicySettings;
+use super::{IdentitySettings, PolicySettings, values};
 use crate::credentials::PasswordHash;
 use crate::secret::SecretString;
 use crate::tenant_id::TenantId;
@@ -34,10 +34,21 @@ pub struct TenantSettings {
     pub sign_out: SignOutSettings,
     /// Who may pass.
     pub policy: PolicySettings,
+    /// What applications learn of whoever passes.
+    pub identity: IdentitySettings,
+    /// The domain whose hosts all get the session's cookie.
+    pub cookie_domain: Option<String>,
     /// How pages look.
     pub look: Look,
     /// Whether users seen are remembered.
     pub remember_users: bool,
+}
+
+impl TenantSettings {
+    /// The domain that the session's cookie is set for by a sign-in on `host`; none if it is that host's alone.
+    pub fn cookie_domain_at(&self, host: &str) -> Option<&str> {
+        self.cookie_domain.as_deref().filter(|domain| values::is_within(host, domain))
+    }
 }
 
 /// What it takes to talk to the provider. Tenants whose [`FetchSettings`] and issuer are equal share what was fetched.

@@ -1,5 +1,6 @@
 //! The rules of settings files, one fault at a time.
 
+mod identity;
 mod policy;
 
 use std::fs;

@@ -11,6 +11,7 @@ use crate::gateway::Gateway;
 use crate::oidc::AccessToken;
 use crate::policy::{self, Decision, Question, Subject, Verdict};
 use crate::request_path::RequestPath;
+use crate::secret::SecretString;
 use crate::session::{Session, StoreError};
 use crate::tenant::Tenant;
 
@@ -85,6 +86,15 @@ impl Permit {
     /// The session, if the request passes by one.
     pub fn session(&self) -> Option<&Arc<Session>> {
         if let Who::Session(session) = &self.who { Some(session) } else { None }
+    }
+
+    /// The access token that says who it is, the session's or the one that the request brought.
+    pub fn access_token(&self) -> Option<&SecretString> {
+        match &self.who {
+            Who::Anybody => None,
+            Who::Session(session) => Some(&session.access_token),
+            Who::Bearer(token) => Some(&token.text),
+        }
     }
 
     /// Whether the request passes by the access token that it brought.

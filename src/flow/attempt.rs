@@ -12,8 +12,12 @@ use crate::tenant::Tenant;
 /// How long a person may take at the provider, in seconds.
 pub const LIFETIME: i64 = 600;
 
-/// The longest sealed text before encryption, in bytes: a cookie of at most 700 with its name.
-const MAX_PLAIN: usize = 410;
+/// The longest cookie, name and value, in bytes.
+const MAX_COOKIE: usize = 700;
+
+/// What the cookie's name holds besides the tenant's id, and what sealing adds: nonce and tag.
+const NAME_LEN: usize = "__Host-lychgate-.=".len() + TIME_LEN + 1 + RANDOM_LEN;
+const SEAL_LEN: usize = 12 + 16;
 
 /// Which attempt: when it began, and 128 random bits. Sorts by age.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -111,7 +115,8 @@ impl Attempt {
     /// It is too large.
     pub fn seal(&self, tenant: &Tenant) -> Result<String, TooLarge> {
         let plain = serde_json::to_vec(&self.asked).expect("texts and numbers make JSON");
-        if plain.len() > MAX_PLAIN {
+        let room = (MAX_COOKIE - NAME_LEN - tenant.id().as_str().len()) / 4 * 3;
+        if plain.len() + SEAL_LEN > room {
             return Err(TooLarge);
         }
         Ok(secret::base64url(&self.key.seal(&associated(tenant, &self.id), &plain)))

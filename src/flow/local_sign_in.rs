@@ -92,7 +92,7 @@ async fn checked(
     request: LocalSignIn<'_>,
 ) -> Result<(SecretString, ReturnTo), LocalSignInError> {
     let return_to = match request.unverified_return_to {
-        Some(unverified) => tenant.return_to(place, unverified)?,
+        Some(unverified) => gateway.tenants.return_to(tenant, place, unverified)?,
         None => tenant.default_return_to(place),
     };
     let (name, address) = (request.unverified_name, request.address);

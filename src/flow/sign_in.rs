@@ -3,9 +3,10 @@
 use url::Url;
 
 use super::attempt::{self, Asked, Attempt, AttemptId, TooLarge};
-use crate::config::{AuthorizeParams, SignInSettings};
+use crate::config::{AuthorizeParams, Effect, PolicySettings, Rule, SignInSettings};
 use crate::gateway::Gateway;
 use crate::oidc::{AuthorizationRequest, ProviderError};
+use crate::policy::By;
 use crate::tenant::{Place, ReturnTo, ReturnToError, Tenant};
 
 /// The longest value of a parameter that a request may set, in bytes.
@@ -18,6 +19,8 @@ pub struct SignInRequest {
     pub unverified_params: Vec<(String, String)>,
     /// Where to go afterwards.
     pub unverified_return_to: Option<String>,
+    /// The rule that wants the person to sign in again, as [`step_up`] names it.
+    pub unverified_step_up: Option<String>,
     /// Who is said to be the issuer, if somebody else starts the sign-in (OpenID Connect Core, section 4).
     pub unverified_iss: Option<String>,
 }
@@ -89,12 +92,14 @@ pub async fn start(
         return Err(SignInError::IssuerNotOurs);
     }
     let return_to = match &request.unverified_return_to {
-        Some(unverified) => Some(tenant.return_to(place, unverified)?),
+        Some(unverified) => Some(gateway.tenants.return_to(tenant, place, unverified)?),
         None => None,
     };
-    let params = effective_params(settings, &request.unverified_params)?;
-    let attempt = Attempt::begin(tenant, gateway.clock.now(), asked(tenant, &params, return_to));
-    let sealed = attempt.seal(tenant)?;
+    let mut params = effective_params(settings, &request.unverified_params)?;
+    if let Some(unverified) = &request.unverified_step_up {
+        demand(&mut params, &tenant.settings.policy, unverified)?;
+    }
+    let (attempt, sealed) = begin(gateway, tenant, &params, return_to)?;
     let authorization = AuthorizationRequest {
         redirect_uri: &place.url("/callback"),
         state: attempt.id.as_str(),
@@ -109,6 +114,47 @@ pub async fn start(
     let metrics = &gateway.metrics;
     metrics.sign_ins_started_total.with_label_values(&[metrics.tenant(tenant.id()), tenant.provider.label()]).inc();
     Ok(Started { location, id: attempt.id, sealed })
+}
+
+/// Begins the attempt; a page whose address does not fit into the cookie is come back to at a shorter one.
+fn begin(
+    gateway: &Gateway,
+    tenant: &Tenant,
+    params: &AuthorizeParams,
+    mut return_to: Option<ReturnTo>,
+) -> Result<(Attempt, String), TooLarge> {
+    loop {
+        let shorter = return_to.as_ref().map(ReturnTo::shorter);
+        let attempt = Attempt::begin(tenant, gateway.clock.now(), asked(tenant, params, return_to));
+        match (attempt.seal(tenant), shorter) {
+            (Ok(sealed), _) => return Ok((attempt, sealed)),
+            (Err(error), None) => return Err(error),
+            (Err(_), Some(shorter)) => return_to = shorter,
+        }
+    }
+}
+
+/// The value of `step_up` in the query of `/login` that stands for a rule which asks for one: its name, else its place
+/// in the list.
+pub fn step_up(policy: &PolicySettings, by: By) -> Option<String> {
+    let By::Rule(place) = by else { return None };
+    let rule = policy.rules.get(place).filter(|rule| matches!(rule.effect, Effect::StepUp { .. }))?;
+    Some(rule.name.clone().unwrap_or_else(|| place.to_string()))
+}
+
+/// Adds what a rule demands of the authentication. What others ask for never makes it less.
+fn demand(params: &mut AuthorizeParams, policy: &PolicySettings, unverified: &str) -> Result<(), SignInError> {
+    let named = |rule: &&Rule| rule.name.as_deref() == Some(unverified);
+    let placed = || policy.rules.get(unverified.parse::<usize>().ok()?).filter(|rule| rule.name.is_none());
+    let rule = policy.rules.iter().find(named).or_else(placed);
+    let Some(Effect::StepUp { max_age, acr_values }) = rule.map(|rule| &rule.effect) else {
+        return Err(SignInError::BadParameter { name: "step_up", reason: "is no rule that asks for a step-up" });
+    };
+    params.max_age = params.max_age.into_iter().chain(*max_age).min();
+    if acr_values.is_some() {
+        params.acr_values.clone_from(acr_values);
+    }
+    Ok(())
 }
 
 fn asked(tenant: &Tenant, params: &AuthorizeParams, return_to: Option<ReturnTo>) -> Asked {

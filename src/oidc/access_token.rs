@@ -22,6 +22,7 @@ use super::jwt::{Claims, JwtError, UnverifiedJwt};
 use super::key_set::KeySet;
 use crate::clock::Timestamp;
 use crate::config::SigningAlg;
+use crate::secret::SecretString;
 
 /// Claims of an id token or a logout token that no access token has (OpenID Connect Core, section 2 and 3.3.2.11;
 /// Back-Channel Logout, section 2.4).
@@ -29,6 +30,8 @@ const FOREIGN_CLAIMS: [&str; 5] = ["nonce", "at_hash", "c_hash", "s_hash", "even
 
 /// An access token that passed every check.
 pub struct AccessToken {
+    /// The token as it came.
+    pub text: SecretString,
     /// Who it is about: a user, or the client itself.
     pub sub: String,
     /// All its claims.
@@ -126,11 +129,12 @@ fn is_explicit(typ: &str) -> bool {
     ["at+jwt", "application/at+jwt"].iter().any(|known| typ.eq_ignore_ascii_case(known))
 }
 
-/// Checks an access token; no claim leaves before every check has passed.
+/// Checks an access token, that is `text` taken apart; no claim leaves before every check has passed.
 ///
 /// # Errors
 /// The first check that failed.
 pub(super) fn check(
+    text: &str,
     unverified: UnverifiedJwt<'_>,
     keys: &KeySet,
     checks: &Checks<'_>,
@@ -158,7 +162,7 @@ pub(super) fn check(
     }
     let scope = granted(&claims)?;
     claims.normalise();
-    Ok(AccessToken { sub, claims: claims.0, scope, ends_at: exp.plus(checks.leeway) })
+    Ok(AccessToken { text: text.into(), sub, claims: claims.0, scope, ends_at: exp.plus(checks.leeway) })
 }
 
 impl Checks<'_> {

@@ -6,6 +6,7 @@ use cookie::{Cookie, SameSite};
 
 use super::request::Request;
 use crate::flow::attempt::{AttemptId, LIFETIME};
+use crate::net::split_port;
 use crate::tenant::{Place, Tenant};
 
 /// Attempts that one browser may have under way at one tenant.
@@ -19,17 +20,35 @@ const MARKER_LIFETIME: i64 = 60;
 pub(super) struct Cookies<'a> {
     tenant: &'a Tenant,
     secure: bool,
+    /// The domain that the session's cookie is set for; all others are the host's alone.
+    domain: Option<&'a str>,
 }
 
 impl<'a> Cookies<'a> {
     /// The cookies of `tenant` at `place`.
     pub(super) fn of(tenant: &'a Tenant, place: &Place) -> Self {
-        Self { tenant, secure: place.is_https() }
+        let secure = place.is_https();
+        let host = split_port(place.authority()).0;
+        Self { tenant, secure, domain: tenant.settings.cookie_domain_at(host).filter(|_| secure) }
     }
 
+    /// Whether the session's cookie of a sign-in at `place` comes along to `host`.
+    pub(super) fn reach(&self, place: &Place, host: &str) -> bool {
+        let (own, host) = (split_port(place.authority()).0, split_port(host).0);
+        own == host || self.domain.is_some_and(|domain| self.tenant.settings.cookie_domain_at(host) == Some(domain))
+    }
+
+    /// The name that the host's own cookies begin with.
     fn name(&self) -> String {
         let prefix = if self.secure { "__Host-" } else { "" };
         format!("{prefix}lychgate-{}", self.tenant.id())
+    }
+
+    fn session_name(&self) -> String {
+        match self.domain {
+            Some(_) => format!("__Secure-lychgate-{}", self.tenant.id()),
+            None => self.name(),
+        }
     }
 
     fn attempt_name(&self, id: &AttemptId) -> String {
@@ -58,12 +77,24 @@ impl<'a> Cookies<'a> {
 
     /// The session's cookie; it lives as long as the browser, the session decides on the server.
     pub(super) fn session(&self, value: &str) -> String {
-        self.cookie(self.name(), value.to_owned(), SameSite::Lax).to_string()
+        self.with_domain(self.cookie(self.session_name(), value.to_owned(), SameSite::Lax))
+    }
+
+    /// Takes the session's cookie back: a browser heeds that only with the domain it was set for.
+    fn remove_session(&self) -> String {
+        self.with_domain(self.lasting(self.session_name(), String::new(), SameSite::Lax, 0))
+    }
+
+    fn with_domain(&self, mut cookie: Cookie<'static>) -> String {
+        if let Some(domain) = self.domain {
+            cookie.set_domain(domain.to_owned());
+        }
+        cookie.to_string()
     }
 
     /// The session cookie's value, as the browser brought it. Two of a name are none: one of them is somebody else's.
     pub(super) fn unverified_session<'r>(&self, request: &'r Request) -> Option<&'r str> {
-        only(request, &self.name())
+        only(request, &self.session_name())
     }
 
     /// The cookie of an attempt.
@@ -133,7 +164,7 @@ impl<'a> Cookies<'a> {
     /// Takes everything back: session, marker, form, attempts.
     pub(super) fn remove_all(&self, request: &Request) -> Vec<String> {
         let attempts = self.attempts(request).into_iter().map(|id| self.remove_attempt(&id));
-        attempts.chain([self.removal(self.name()), self.remove_marker(), self.remove_form()]).collect()
+        attempts.chain([self.remove_session(), self.remove_marker(), self.remove_form()]).collect()
     }
 }
 

@@ -80,10 +80,20 @@ impl<'a> Scope<'a> {
 
     /// The session of this browser at this tenant.
     pub(super) async fn session(&self) -> Result<Option<Arc<Session>>, StoreError> {
-        match self.cookies.unverified_session(self.request) {
-            None => Ok(None),
-            Some(unverified) => access::session(self.gateway, self.tenant, unverified).await,
-        }
+        session_of(self.gateway, self.tenant, &self.cookies, self.request).await
+    }
+}
+
+/// The session that a request's cookie opens at `tenant`.
+pub(super) async fn session_of(
+    gateway: &Gateway,
+    tenant: &Tenant,
+    cookies: &Cookies<'_>,
+    request: &Request,
+) -> Result<Option<Arc<Session>>, StoreError> {
+    match cookies.unverified_session(request) {
+        None => Ok(None),
+        Some(unverified) => access::session(gateway, tenant, unverified).await,
     }
 }
 
@@ -120,6 +130,7 @@ fn sign_in_request(request: &Request, screen_hint: Option<&str>) -> Result<SignI
             "return_to" => &mut wanted.unverified_return_to,
             "target_link_uri" => &mut target_link_uri,
             "iss" => &mut wanted.unverified_iss,
+            "step_up" => &mut wanted.unverified_step_up,
             "screen_hint" if screen_hint.is_some() => continue,
             _ => {
                 wanted.unverified_params.push((name, value));

@@ -16,6 +16,7 @@ use super::request::Request;
 use super::{Problem, answers, pages};
 use crate::clock::Timestamp;
 use crate::flow::local_sign_in::{self, LocalSignIn, LocalSignInError};
+use crate::gateway::Gateway;
 use crate::local::LocalError;
 use crate::pages::{LocalLogin, Page};
 use crate::secret::{self, ExposeSecret as _};
@@ -28,10 +29,11 @@ const NONCE_LEN: usize = 22;
 
 /// Where the form is, for links to it; none where the tenant has no local accounts. Where the request wanted to go in the
 /// end goes along, if it may.
-pub(super) fn url(tenant: &Tenant, place: &Place, request: &Request) -> Option<String> {
+pub(super) fn url(gateway: &Gateway, tenant: &Tenant, place: &Place, request: &Request) -> Option<String> {
     tenant.accounts.as_ref()?;
     let form = place.path("/login/local");
-    let return_to = request.query_value("return_to").filter(|unverified| tenant.return_to(place, unverified).is_ok());
+    let allowed = |unverified: &String| gateway.tenants.return_to(tenant, place, unverified).is_ok();
+    let return_to = request.query_value("return_to").filter(allowed);
     Some(match return_to {
         Some(return_to) => {
             let query = form_urlencoded::Serializer::new(String::new()).append_pair("return_to", &return_to).finish();
@@ -48,7 +50,11 @@ pub(super) async fn answer(scope: Scope<'_>) -> Answer {
         Method::GET | Method::HEAD => {
             let return_to = scope.request.query_value("return_to");
             if let Some(unverified) = &return_to {
-                scope.tenant.return_to(scope.place, unverified).map_err(LocalSignInError::from)?;
+                scope
+                    .gateway
+                    .tenants
+                    .return_to(scope.tenant, scope.place, unverified)
+                    .map_err(LocalSignInError::from)?;
             }
             Ok(form(&scope, StatusCode::OK, "", return_to.as_deref(), false))
         }

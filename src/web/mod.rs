@@ -8,9 +8,12 @@
 mod answers;
 pub mod bearer;
 mod cookies;
+mod forward_auth;
 mod handlers;
+mod identity_headers;
 mod local_login;
 mod ops;
+mod original;
 mod pages;
 mod problem;
 mod request;
@@ -118,6 +121,11 @@ impl Answered {
 
 /// The URL map.
 async fn answer(gateway: &Gateway, health: &Health, request: &mut Request) -> Answered {
+    if let Some(question) = forward_auth::find(gateway, request) {
+        let tenant = question.tenant.as_ref().map(|tenant| tenant.id().clone());
+        tracing::Span::current().record("tenant", tenant.as_ref().map(crate::tenant_id::TenantId::as_str));
+        return Answered { response: forward_auth::answer(gateway, request, &question).await, route: "auth", tenant };
+    }
     let visitor = match request.visitor() {
         Ok(visitor) => visitor.clone(),
         Err(problem) => {

@@ -54,46 +54,77 @@ pub(super) fn landing(gateway: &Gateway, request: &Request) -> Response {
     render(gateway, request, None, StatusCode::OK, &Page::Landing { tenants: tenants.collect() })
 }
 
-/// A problem, logged once with its cause.
+/// A problem, logged once with its cause: as a page, or as JSON for scripts.
 pub(super) fn problem(gateway: &Gateway, request: &Request, home: Option<Home<'_>>, problem: &Problem) -> Response {
-    let (status, text) = problem.presentation();
+    log(problem);
+    match request.is_script() {
+        true => {
+            let mut response = problem_json(request, problem);
+            let unknown = response.status() == StatusCode::UNAUTHORIZED && problem.challenge.is_none();
+            if let Some(challenge) = home.filter(|_| unknown).and_then(|(tenant, _)| bearer::invitation(tenant)) {
+                answers::set(&mut response, header::WWW_AUTHENTICATE, &challenge);
+            }
+            response
+        }
+        false => problem_page(gateway, request, home, problem),
+    }
+}
+
+/// Logs a problem with its whole cause.
+pub(super) fn log(problem: &Problem) {
     let (code, cause) = (problem.code, problem.chain().map(tracing::field::display));
-    if status.is_server_error() {
+    if problem.presentation().0.is_server_error() {
         tracing::error!(code, cause, "refused");
     } else {
         tracing::info!(code, cause, "refused");
     }
-    let mut response = if request.is_script() {
-        let mut document = json!({
-            "type": "about:blank",
-            "title": status.canonical_reason(),
-            "status": status.as_u16(),
-            "code": code,
-            "request_id": request.id(),
-        });
-        if let Some(detail) = problem.detail.as_ref().or(problem.provider_said.as_ref()) {
-            document["detail"] = json!(detail);
-        }
-        answers::json(status, PROBLEM_JSON, &document)
-    } else {
-        let (detail, provider_said) = (problem.detail.as_deref(), problem.provider_said.as_deref());
-        let page = ErrorPage { status: status.as_u16(), text, code, detail, provider_said };
-        render(gateway, request, home, status, &Page::Error(page))
-    };
+}
+
+/// A problem as JSON (RFC 9457).
+pub(super) fn problem_json(request: &Request, problem: &Problem) -> Response {
+    let (status, _) = problem.presentation();
+    let mut document = json!({
+        "type": "about:blank",
+        "title": status.canonical_reason(),
+        "status": status.as_u16(),
+        "code": problem.code,
+        "request_id": request.id(),
+    });
+    if let Some(detail) = problem.detail.as_ref().or(problem.provider_said.as_ref()) {
+        document["detail"] = json!(detail);
+    }
+    let mut response = answers::json(status, PROBLEM_JSON, &document);
+    add_headers(&mut response, problem);
+    response
+}
+
+/// A problem as a page.
+pub(super) fn problem_page(
+    gateway: &Gateway,
+    request: &Request,
+    home: Option<Home<'_>>,
+    problem: &Problem,
+) -> Response {
+    let (status, text) = problem.presentation();
+    let (detail, provider_said) = (problem.detail.as_deref(), problem.provider_said.as_deref());
+    let page = ErrorPage { status: status.as_u16(), text, code: problem.code, detail, provider_said };
+    let mut response = render(gateway, request, home, status, &Page::Error(page));
+    add_headers(&mut response, problem);
+    response
+}
+
+fn add_headers(response: &mut Response, problem: &Problem) {
     if let Some(allow) = problem.allow {
-        answers::set(&mut response, header::ALLOW, allow);
+        answers::set(response, header::ALLOW, allow);
     }
     if let Some(wait) = problem.retry_after {
-        answers::set(&mut response, header::RETRY_AFTER, &wait.as_secs().max(1).to_string());
+        answers::set(response, header::RETRY_AFTER, &wait.as_secs().max(1).to_string());
     }
-    let invitation = home.filter(|_| request.is_script()).and_then(|(tenant, _)| bearer::invitation(tenant));
     if let Some(challenge) = &problem.challenge {
-        answers::set(&mut response, header::WWW_AUTHENTICATE, challenge);
-    } else if status == StatusCode::UNAUTHORIZED {
-        let challenge = invitation.as_deref().unwrap_or(SESSION_CHALLENGE);
-        answers::set(&mut response, header::WWW_AUTHENTICATE, challenge);
+        answers::set(response, header::WWW_AUTHENTICATE, challenge);
+    } else if problem.presentation().0 == StatusCode::UNAUTHORIZED {
+        answers::set(response, header::WWW_AUTHENTICATE, SESSION_CHALLENGE);
     }
-    response
 }
 
 fn render(
@@ -104,7 +135,7 @@ fn render(
     page: &Page<'_>,
 ) -> Response {
     let look = home.map(|(tenant, _)| &tenant.settings.look);
-    let local = home.and_then(|(tenant, place)| local_login::url(tenant, place, request));
+    let local = home.and_then(|(tenant, place)| local_login::url(gateway, tenant, place, request));
     let frame = Frame {
         tenant: home.map(|(tenant, _)| tenant.id()),
         display_name: look.and_then(|look| look.display_name.as_deref()),
@@ -138,6 +169,11 @@ fn render(
 /// answers to them redirect.
 fn policy(home: Option<Home<'_>>) -> String {
     let mut policy = "default-src 'none'; style-src 'self'; img-src 'self' https:; base-uri 'none'; frame-ancestors 'none'; form-action 'self'".to_owned();
+    if let Some((_, place)) = home.filter(|(_, place)| !place.assets.starts_with('/')) {
+        // A page that a proxy shows on an application's host.
+        policy = policy.replace("style-src 'self'", &format!("style-src {}", place.origin));
+        policy = policy.replace("img-src 'self'", &format!("img-src {}", place.origin));
+    }
     if let Some((tenant, _)) = home {
         let settings = &tenant.settings;
         let after = settings.sign_out.post_logout_redirect.as_ref().map(|url| url.origin().ascii_serialization());

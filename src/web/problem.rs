@@ -93,7 +93,10 @@ fn presentation(code: &str) -> (StatusCode, ErrorText) {
         "user_blocked" => (Status::FORBIDDEN, Text::UserBlocked),
         "access_refused" => (Status::FORBIDDEN, Text::AccessRefused),
         "organization_refused" => (Status::FORBIDDEN, Text::OrganizationRefused),
-        "sign_in_required" | "not_signed_in" | "local_refused" => (Status::UNAUTHORIZED, Text::SignInRequired),
+        "forward_auth_refused" => (Status::FORBIDDEN, Text::Misconfigured),
+        "sign_in_required" | "not_signed_in" | "step_up_required" | "local_refused" => {
+            (Status::UNAUTHORIZED, Text::SignInRequired)
+        }
         "request_refused" => (Status::BAD_REQUEST, Text::RequestRefused),
         "client_misconfigured" | "client_refused" | "provider_changed" => {
             (Status::INTERNAL_SERVER_ERROR, Text::Misconfigured)

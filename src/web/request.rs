@@ -11,7 +11,7 @@ use warp::Filter;
 use warp::host::Authority;
 
 use super::{Problem, bearer};
-use crate::net::{self, Networks, OverTls, PeerAddr, Visitor, VisitorError};
+use crate::net::{self, Networks, OverTls, PeerAddr, Scheme, Visitor, VisitorError};
 use crate::pages::Locale;
 use crate::secret;
 
@@ -28,6 +28,7 @@ pub(super) struct Request {
     query: String,
     headers: HeaderMap,
     peer: SocketAddr,
+    authority: Result<Option<Authority>, VisitorError>,
     visitor: Result<Visitor, VisitorError>,
     body: Option<BoxBody>,
 }
@@ -57,11 +58,12 @@ pub(super) fn filter(trusted: Networks) -> impl Filter<Extract = (Request,), Err
                 // A request that did not come by our own server has no peer, and so no trust either.
                 let peer = peer.map_or(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), |PeerAddr(peer)| peer);
                 let tls = tls.is_some_and(|OverTls(tls)| tls);
-                let visitor = authority.and_then(|authority| {
+                let visitor = authority.as_ref().map_err(|error| *error).and_then(|authority| {
                     net::visitor(peer, tls, &headers, authority.as_ref().map(Authority::as_str), &trusted)
                 });
                 let id = request_id(&headers, trusted.contains(peer.ip()));
-                Request { id, method, path: path.as_str().to_owned(), query, headers, peer, visitor, body }
+                let path = path.as_str().to_owned();
+                Request { id, method, path, query, headers, peer, authority, visitor, body }
             },
         )
 }
@@ -108,6 +110,22 @@ impl Request {
     /// Who asks, and for which host.
     pub(super) fn visitor(&self) -> Result<&Visitor, Problem> {
         self.visitor.as_ref().map_err(|error| Problem::new("bad_forwarded_header").because(*error))
+    }
+
+    /// The client's address; an error where it is not clear who asks for what.
+    pub(super) fn visitor_address(&self) -> Result<IpAddr, VisitorError> {
+        self.visitor.as_ref().map(|visitor| visitor.address).map_err(|error| *error)
+    }
+
+    /// The host that the peer itself asked for, whatever forwarding headers say; in the form of [`Visitor::host`].
+    pub(super) fn asked_host(&self, scheme: Scheme) -> Result<String, VisitorError> {
+        let authority = self.authority.as_ref().map_err(|error| *error)?;
+        net::asked_host(&self.headers, authority.as_ref().map(Authority::as_str), scheme)
+    }
+
+    /// All headers.
+    pub(super) const fn headers(&self) -> &HeaderMap {
+        &self.headers
     }
 
     /// The method, for metrics and logs: one of those we know, or `other`.
@@ -175,6 +193,28 @@ impl Request {
             || self.headers.contains_key("x-requested-with")
             || (accept.contains("json") && !accept.contains("text/html"))
             || bearer::is_there(&self.headers)
+    }
+
+    /// Whether a browser opens a page for a person with this request, whose method is `method`: told by Fetch Metadata,
+    /// else by what scripts send, else by what is accepted; where that says nothing, reading is enough.
+    pub(super) fn is_navigation(&self, method: &str) -> bool {
+        let script = self.headers.contains_key("x-requested-with") || self.headers.contains_key("sec-websocket-key");
+        if !matches!(method, "GET" | "HEAD")
+            || self.is_prefetch()
+            || script
+            || bearer::is_there(&self.headers)
+            || self.headers.contains_key(header::UPGRADE)
+        {
+            return false;
+        }
+        let fetch = [("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")];
+        if fetch.iter().any(|(name, _)| self.headers.contains_key(*name)) {
+            return fetch
+                .iter()
+                .all(|(name, wanted)| !self.headers.contains_key(*name) || self.named(name) == Some(wanted));
+        }
+        let accept = self.header(header::ACCEPT).unwrap_or("*/*");
+        accept.trim() == "*/*" || accept.contains("text/html") || accept.contains("application/xhtml+xml")
     }
 
     /// Whether the browser only guesses that somebody may go here.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue};
 use lychgate::clock::Timestamp;
-use lychgate::config::{Condition, Effect, Rule, TenantSettings, Test};
+use lychgate::config::{Condition, Effect, IdentityValue, PathPattern, Rule, TenantSettings, Test};
 use lychgate::demo::{Fault, OtherAlg};
 use lychgate::flow::access::{self, Knock, Permit};
 use lychgate::net::Networks;
@@ -20,7 +20,7 @@ use lychgate::web::bearer;
 use reqwest::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use serde_json::{Value, json};
 
-use super::support::{self, World};
+use super::support::{self, Browser, Page, World};
 
 const API: &str = "https://api.acme.example";
 const JWKS: &str = "/.well-known/jwks.json";
@@ -401,6 +401,87 @@ async fn a_script_without_credentials_is_told_that_a_bearer_would_do() {
     let plain = support::acme().await;
     let page = plain.browser().with("accept", "application/json").get("/acme/session").await;
     assert_eq!((page.status.as_u16(), page.header(WWW_AUTHENTICATE)), (401, "Session realm=\"lychgate\""));
+}
+
+/// What a proxy is told about a request to an application with these headers: by nginx's endpoint, or by Traefik's.
+async fn asked(world: &World, browser: &Browser, nginx: bool, headers: &[(&'static str, &str)]) -> Page {
+    let mut asking = browser.clone();
+    asking.headers = headers.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+    asking.headers.push(("x-forwarded-for", "203.0.113.7".to_owned()));
+    let host = world.address.to_string();
+    let about: &[(&'static str, &str)] = match nginx {
+        true => &[("x-original-url", &world.url("/things")), ("x-original-method", "GET")],
+        false => &[
+            ("x-forwarded-method", "GET"),
+            ("x-forwarded-proto", "http"),
+            ("x-forwarded-host", &host),
+            ("x-forwarded-uri", "/things"),
+        ],
+    };
+    asking.headers.extend(about.iter().map(|(name, value)| (*name, (*value).to_owned())));
+    asking.get(if nginx { "/acme/auth" } else { "/acme/auth/traefik" }).await
+}
+
+#[tokio::test]
+async fn a_proxy_is_told_whose_token_it_is_and_what_it_lacks() {
+    let world = support::acme_with(|tenant| {
+        with_api(tenant);
+        let rule = |path: &str, effect| Rule {
+            name: None,
+            paths: vec![PathPattern::parse(path).unwrap()],
+            methods: Vec::new(),
+            hosts: Vec::new(),
+            networks: Networks::default(),
+            effect,
+        };
+        let scopes = vec!["read:things".to_owned()];
+        tenant.policy.rules = vec![rule("/things", Effect::Allow { claims: Vec::new(), scopes })];
+    })
+    .await;
+    let signed_in = world.signed_in("acme").await;
+    let bearer = |claims: Value| format!("Bearer {}", world.provider().mint("at+jwt", API, &claims));
+    for nginx in [true, false] {
+        let page = asked(&world, &world.browser(), nginx, &[("authorization", &bearer(json!({})))]).await;
+        assert_eq!(
+            (page.status.as_u16(), page.header("x-auth-request-user")),
+            (200, "script@clients"),
+            "{}",
+            page.body
+        );
+        assert_eq!((page.header("x-auth-request-email"), page.body.as_str()), ("", ""));
+
+        let page =
+            asked(&world, &world.browser(), nginx, &[("authorization", &bearer(json!({"scope": "write:things"})))])
+                .await;
+        assert_eq!((page.status.as_u16(), page.json()["code"].as_str()), (403, Some("bearer_scope")), "{}", page.body);
+        assert!(page.header(WWW_AUTHENTICATE).ends_with("error=\"insufficient_scope\", scope=\"read:things\""));
+
+        for browser in [&world.browser(), &signed_in] {
+            let page = asked(&world, browser, nginx, &[("authorization", &bearer(json!({"aud": "other"})))]).await;
+            assert_eq!((page.status.as_u16(), page.json()["code"].as_str()), (401, Some("bearer_aud")));
+            assert!(page.header(WWW_AUTHENTICATE).starts_with("Bearer realm=\"acme\", error=\"invalid_token\""));
+            assert!(!page.headers.contains_key("x-auth-request-user") && !page.headers.contains_key("location"));
+        }
+
+        let page = asked(&world, &world.browser(), nginx, &[("accept", "application/json")]).await;
+        assert_eq!((page.status.as_u16(), page.header(WWW_AUTHENTICATE)), (401, "Bearer realm=\"acme\""));
+    }
+    let refused = "lychgate_forward_auth_decisions_total{outcome=\"invalid_token\",tenant=\"acme\"}";
+    assert_eq!(world.metric(refused), 4);
+}
+
+#[tokio::test]
+async fn the_application_gets_the_token_where_the_tenant_says_so() {
+    let world = support::acme_with(|tenant| {
+        with_api(tenant);
+        let names = &mut tenant.identity.headers;
+        names.push((AUTHORIZATION, IdentityValue::BearerAccessToken));
+        names.push(("x-id".parse().unwrap(), IdentityValue::BearerIdToken));
+    })
+    .await;
+    let bearer = format!("Bearer {}", world.provider().mint("at+jwt", API, &json!({})));
+    let page = asked(&world, &world.browser(), true, &[("authorization", &bearer)]).await;
+    assert_eq!((page.header(AUTHORIZATION), page.header("x-id")), (bearer.as_str(), ""));
 }
 
 #[tokio::test]

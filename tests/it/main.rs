@@ -5,6 +5,7 @@
 mod bearer;
 mod callback;
 mod faults;
+mod forward_auth;
 mod isolation;
 mod local;
 mod policy;

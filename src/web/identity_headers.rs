@@ -1,0 +1,191 @@
+//! Who a request passes as, in headers for the application. Forward auth answers with them, the reverse proxy sets them;
+//! which there are is the tenant's `[identity]`.
+//!
+//! No two people look alike there: what is not plain is percent-encoded, `%` itself too, and so is a comma or a space at
+//! an end where it would part or trim a value. A value with a control character is no value.
+
+use std::fmt::Write as _;
+
+use http::{HeaderName, HeaderValue};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use serde_json::Value;
+
+use crate::config::{IdentitySettings, IdentityValue};
+use crate::flow::access::{Identity, Permit};
+use crate::secret::{ExposeSecret as _, SecretString};
+use crate::tenant::Tenant;
+
+/// What is encoded in any value; bytes beyond ASCII always are.
+const ESCAPED: &AsciiSet = &CONTROLS.add(b'%');
+/// What is encoded in an item of a list.
+const ESCAPED_ITEM: &AsciiSet = &ESCAPED.add(b',');
+
+const NOTHING: HeaderValue = HeaderValue::from_static("");
+
+/// The names of a tenant's identity headers. Whatever comes under one of them from elsewhere, in any spelling, is forged.
+#[allow(dead_code, reason = "the reverse proxy removes them from requests")]
+pub(super) fn names(identity: &IdentitySettings) -> impl Iterator<Item = &HeaderName> {
+    identity.headers.iter().map(|(name, _)| name)
+}
+
+/// Every identity header of the tenant, empty where there is no value.
+pub(super) fn of<'a>(
+    tenant: &'a Tenant,
+    permit: &'a Permit,
+) -> impl Iterator<Item = (&'a HeaderName, HeaderValue)> + 'a {
+    let (identity, access_token, session) = (permit.identity(), permit.access_token(), permit.session());
+    tenant.settings.identity.headers.iter().map(move |(name, wanted)| {
+        let value = match (wanted, identity, access_token) {
+            (IdentityValue::Tenant, ..) => text(tenant.id().as_str()),
+            (IdentityValue::Subject, Some(who), _) => text(who.sub),
+            (IdentityValue::Email, Some(who), _) => email(who).map_or(NOTHING, text),
+            (IdentityValue::Claim(claim), Some(who), _) => who.claims.get(claim).map_or(NOTHING, value),
+            (IdentityValue::AccessToken, _, Some(access_token)) => token("", access_token),
+            (IdentityValue::BearerAccessToken, _, Some(access_token)) => token("Bearer ", access_token),
+            (IdentityValue::BearerIdToken, ..) => {
+                session.map_or(NOTHING, |session| token("Bearer ", &session.id_token))
+            }
+            _ => NOTHING,
+        };
+        (name, value)
+    })
+}
+
+/// The address, unless the provider says that nobody has verified it: an application takes it for the person.
+fn email(who: Identity<'_>) -> Option<&str> {
+    let unverified = match who.claims.get("email_verified") {
+        Some(Value::Bool(verified)) => !verified,
+        Some(Value::String(text)) => text != "true",
+        _ => false,
+    };
+    who.claims.get("email").and_then(Value::as_str).filter(|_| !unverified)
+}
+
+/// A local account has none.
+fn token(scheme: &str, token: &SecretString) -> HeaderValue {
+    if token.expose_secret().is_empty() {
+        return NOTHING;
+    }
+    let mut value = HeaderValue::try_from(format!("{scheme}{}", token.expose_secret())).unwrap_or(NOTHING);
+    value.set_sensitive(true);
+    value
+}
+
+fn value(claim: &Value) -> HeaderValue {
+    match claim {
+        Value::Null => NOTHING,
+        Value::String(claim) => text(claim),
+        Value::Array(items) => list(items),
+        Value::Bool(_) | Value::Number(_) | Value::Object(_) => text(&claim.to_string()),
+    }
+}
+
+fn text(text: &str) -> HeaderValue {
+    if text.contains(char::is_control) {
+        return NOTHING;
+    }
+    let plain = text.bytes().all(|byte| byte.is_ascii() && byte != b'%') && text.trim_matches(' ') == text;
+    if plain { header(text) } else { header(&escaped(text, ESCAPED)) }
+}
+
+/// Items with commas between; one that is no text, number or truth is left out.
+fn list(items: &[Value]) -> HeaderValue {
+    let mut out = String::new();
+    for item in items {
+        let item = match item {
+            Value::String(text) => escaped(text, ESCAPED_ITEM),
+            Value::Bool(_) | Value::Number(_) => item.to_string(),
+            _ => continue,
+        };
+        if item.is_empty() || item.contains(char::is_control) {
+            continue;
+        }
+        write!(out, "{}{item}", if out.is_empty() { "" } else { "," }).expect("a String takes everything");
+    }
+    header(&out)
+}
+
+/// The text with `set` encoded, and spaces at its ends: HTTP would trim them. Empty where it holds a control character.
+fn escaped(text: &str, set: &'static AsciiSet) -> String {
+    if text.contains(char::is_control) {
+        return String::new();
+    }
+    let inner = text.trim_matches(' ');
+    let before = text.len() - text.trim_start_matches(' ').len();
+    let after = text.len() - before - inner.len();
+    format!("{}{}{}", "%20".repeat(before), utf8_percent_encode(inner, set), "%20".repeat(after))
+}
+
+fn header(text: &str) -> HeaderValue {
+    HeaderValue::from_str(text).unwrap_or(NOTHING)
+}
+
+#[cfg(test)]
+mod tests {
+    use percent_encoding::percent_decode_str;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_claim_becomes_text_that_any_header_holds() {
+        for (claim, shown) in [
+            (json!("Ada Lovelace"), "Ada Lovelace"),
+            (json!("auth0|5f7c8ec7c33c6c004bbafe82"), "auth0|5f7c8ec7c33c6c004bbafe82"),
+            (json!("Grüße"), "Gr%C3%BC%C3%9Fe"),
+            (json!("100%"), "100%25"),
+            (json!(" admin "), "%20admin%20"),
+            (json!("  "), "%20%20"),
+            (json!("a\nb"), ""),
+            (json!("a\u{85}b"), ""),
+            (json!(["staff", "a,b", "ä", "", null, 7, true, {"a": 1}]), "staff,a%2Cb,%C3%A4,7,true"),
+            (json!(["good", "bad\r\nSet-Cookie: a=b"]), "good"),
+            (json!(true), "true"),
+            (json!(1.5), "1.5"),
+            (json!({"ä": 1}), "{\"%C3%A4\":1}"),
+            (json!(null), ""),
+            (json!([]), ""),
+        ] {
+            assert_eq!(value(&claim).to_str().unwrap(), shown, "{claim}");
+        }
+    }
+
+    #[test]
+    fn an_address_that_nobody_has_verified_is_nobodys() {
+        for (claims, shown) in [
+            (json!({"email": "a@b.example"}), Some("a@b.example")),
+            (json!({"email": "a@b.example", "email_verified": true}), Some("a@b.example")),
+            (json!({"email": "a@b.example", "email_verified": "true"}), Some("a@b.example")),
+            (json!({"email": "a@b.example", "email_verified": false}), None),
+            (json!({"email": "a@b.example", "email_verified": "false"}), None),
+            (json!({"email": 7}), None),
+        ] {
+            let claims = claims.as_object().unwrap();
+            assert_eq!(email(Identity { sub: "a", claims }), shown);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_two_texts_look_alike(claim in any::<String>()) {
+            let shown = text(&claim);
+            let shown = shown.to_str().unwrap();
+            prop_assert_eq!(shown.trim(), shown);
+            let expected = if claim.contains(char::is_control) { String::new() } else { claim };
+            prop_assert_eq!(percent_decode_str(shown).decode_utf8().unwrap(), expected);
+        }
+
+        #[test]
+        fn no_list_gains_an_item(items in prop::collection::vec("[^\\p{Cc}]+", 0..5)) {
+            let shown = list(&items.iter().map(|item| json!(item)).collect::<Vec<_>>());
+            let shown = shown.to_str().unwrap();
+            let read: Vec<String> = shown
+                .split(',')
+                .filter(|item| !item.is_empty())
+                .map(|item| percent_decode_str(item).decode_utf8().unwrap().into_owned())
+                .collect();
+            prop_assert_eq!(read, items);
+        }
+    }
+}
