@@ -1,12 +1,15 @@
 //! The one state struct of the process, the same in tests: tenants, sessions, pages, metrics, clock; and which tenant
 //! a request is for.
 
+pub mod renewals;
+
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use url::Url;
 
+use self::renewals::Renewals;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::local::PasswordDesk;
@@ -30,6 +33,8 @@ pub struct Gateway {
     pub sessions: Arc<Sessions>,
     /// Verifies passwords of local accounts.
     pub passwords: PasswordDesk,
+    /// Whose tokens are being renewed.
+    pub renewals: Arc<Renewals>,
     /// Templates.
     pub pages: Pages,
     /// Counters.
@@ -100,6 +105,7 @@ impl Gateway {
             providers,
             sessions,
             passwords: PasswordDesk::new(clock.clone()),
+            renewals: Renewals::new(clock.clone()),
             pages,
             metrics,
             clock,

@@ -118,6 +118,8 @@ series! {
     forward_auth_decisions_total: IntCounterVec { tenant, outcome };
     /// Sign-outs, by kind.
     sign_outs_total: IntCounterVec { tenant, kind };
+    /// Renewals of a session's tokens that the provider was asked for, by result.
+    token_refreshes_total: IntCounterVec { tenant, result };
     /// Tokens checked, by result.
     token_validations_total: IntCounterVec { tenant, kind, result };
     /// Requests sent to providers.

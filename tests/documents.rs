@@ -127,6 +127,7 @@ fn readme_explains_every_error_code() {
         "src/flow/callback.rs",
         "src/flow/local_sign_in.rs",
         "src/flow/sign_in.rs",
+        "src/gateway/renewals.rs",
         "src/oidc/access_token.rs",
         "src/oidc/error.rs",
         "src/oidc/id_token.rs",

@@ -87,6 +87,7 @@ pub(super) async fn serve(
     }
     keep_fresh.abort();
     keep_swept.abort();
+    gateway.renewals.settled().await;
     gateway.sessions.close().await;
     Ok(())
 }

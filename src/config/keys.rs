@@ -188,6 +188,21 @@ pub(super) const TENANT: &[Key] = &[
     with("api.signing_alg", r#""RS256""#, "The one algorithm of those tokens: RS256, PS256, ES256 or EdDSA."),
     with("local.session_idle", r#""15m""#, "The same as session.idle for local accounts."),
     with("local.session_absolute", r#""8h""#, "The same as session.absolute for local accounts."),
+    with(
+        "tokens.audiences",
+        "[]",
+        "APIs, besides `audience`, that access tokens are got for by the refresh token; needs the scope offline_access.",
+    ),
+    with(
+        "tokens.endpoint",
+        "false",
+        "Whether GET /<tenant>/token gives the access token to scripts of our own origin.",
+    ),
+    with(
+        "tokens.end_session_on_refusal",
+        "false",
+        "Whether a session ends when the provider refuses its refresh token; its tokens end in any case.",
+    ),
     none("access.emails", r#"["ada@acme.example"]"#, "Who may sign in, by verified e-mail address."),
     none(
         "access.email_domains",

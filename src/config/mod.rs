@@ -19,6 +19,7 @@ mod sources;
 mod tenant;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod values;
 
 pub use fault::{Fault, Faults};
@@ -31,3 +32,4 @@ pub use read::{Loaded, examine, load};
 pub use settings::*;
 pub use sources::Sources;
 pub use tenant::*;
+pub use tokens::TokenSettings;

@@ -13,7 +13,7 @@ use super::read_policy;
 use super::reader::Reader;
 use super::{
     ApiSettings, AuthorizeParams, ClientAuth, Fault, FetchSettings, Look, ProviderSettings, ResponseMode,
-    SessionLimits, SignInSettings, SignOutSettings, SigningAlg, Sources, TenantSettings, local_users, values,
+    SessionLimits, SignInSettings, SignOutSettings, SigningAlg, Sources, TenantSettings, local_users, tokens, values,
 };
 use crate::secret::SecretString;
 use crate::tenant_id::TenantId;
@@ -99,6 +99,7 @@ pub(super) fn tenant(reader: &mut Reader<'_>, id: TenantId, public_url: Option<&
         reader.fault("response_mode", "form_post needs https, since its cookie does", Some(help));
     }
     let cookie_domain = cookie_domain(reader, public_url, &hosts);
+    let scopes = sign_in.scopes.clone();
     let tenant = TenantSettings {
         id,
         hosts,
@@ -107,6 +108,7 @@ pub(super) fn tenant(reader: &mut Reader<'_>, id: TenantId, public_url: Option<&
         api,
         local_users: local_users::users(reader),
         session: session(reader),
+        tokens: tokens::read(reader, &scopes, provider.as_ref().is_some_and(|provider| provider.auth0)),
         sign_out: SignOutSettings {
             at_provider: reader.flag("logout_at_provider").unwrap_or_default(),
             federated: reader.flag("federated_logout").unwrap_or_default(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::{IdentitySettings, PolicySettings, values};
+use super::{IdentitySettings, PolicySettings, TokenSettings, values};
 use crate::credentials::PasswordHash;
 use crate::secret::SecretString;
 use crate::tenant_id::TenantId;
@@ -30,6 +30,8 @@ pub struct TenantSettings {
     pub local_users: Vec<LocalUser>,
     /// How long a session lives.
     pub session: SessionLimits,
+    /// What becomes of a session's tokens.
+    pub tokens: TokenSettings,
     /// How a sign-out goes on at the provider.
     pub sign_out: SignOutSettings,
     /// Who may pass.

@@ -176,6 +176,14 @@ fn each_mistake_is_said_with_its_key_and_what_is_allowed() {
     refused(&with("hosts = [\"https://a.example\"]"), "hosts[0]", "is not a host name");
     refused(&with("[session]\nidle = \"8d\""), "session.idle", "is longer than session.absolute");
     refused(&with("timeout = \"0s\""), "timeout", "must be from");
+    refused(&with("[tokens]\naudiences = [\"https://api.two\"]"), "tokens.audiences", "add \"offline_access\"");
+    let key = "tokens.end_session_on_refusal";
+    refused(&with("[tokens]\nend_session_on_refusal = true"), key, "add \"offline_access\"");
+    let offline = with("scopes = [\"offline_access\"]\n[tokens]\naudiences = [\"two\", \"a b\"]");
+    refused(&offline, "tokens.audiences[1]", "has a space");
+    let elsewhere =
+        offline.replace(", \"a b\"", "").replace("domain = \"acme.eu.auth0.com\"", "issuer = \"https://id.example\"");
+    refused(&elsewhere, "tokens.audiences[0]", "RFC 8707");
     refused(
         "issuer = \"https://id.example\"\nclient_id = \"a\"\nclient_secret = \"hush-hush\"\nfederated_logout = true\n",
         "federated_logout",

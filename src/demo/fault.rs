@@ -77,6 +77,8 @@ pub enum Fault {
     NoIdToken,
     /// No `access_token`.
     NoAccessToken,
+    /// No `refresh_token` with a refresh: the old one stays good.
+    NoRefreshToken,
     /// No `scope`: what was asked for was granted (RFC 6749, section 5.1).
     NoScope,
     /// `token_type` is `mac`.
@@ -187,7 +189,9 @@ pub(super) enum Place {
 impl Fault {
     fn place(&self) -> Place {
         match self {
-            Self::NoIdToken | Self::NoAccessToken | Self::NoScope | Self::WrongTokenType => Place::TokenAnswer,
+            Self::NoIdToken | Self::NoAccessToken | Self::NoRefreshToken | Self::NoScope | Self::WrongTokenType => {
+                Place::TokenAnswer
+            }
             Self::InvalidGrant => Place::Grant,
             Self::InvalidClient => Place::ClientAuth,
             Self::WrongUserinfoSub | Self::UserinfoFails => Place::Userinfo,

@@ -30,6 +30,7 @@ mod userinfo;
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::net::TcpListener;
@@ -82,6 +83,33 @@ struct Shared {
     state: Mutex<State>,
     orders: Mutex<Orders>,
     requests: Mutex<VecDeque<Request>>,
+    access_token_life: i64,
+    refreshes: Refreshes,
+}
+
+/// How often refresh tokens were used.
+#[derive(Default)]
+struct Refreshes {
+    all: AtomicUsize,
+    now: AtomicUsize,
+    most: AtomicUsize,
+}
+
+/// One use of a refresh token, until it is dropped.
+struct Refreshing<'a>(&'a Refreshes);
+
+impl Refreshes {
+    fn begin(&self) -> Refreshing<'_> {
+        self.all.fetch_add(1, Ordering::SeqCst);
+        self.most.fetch_max(self.now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        Refreshing(self)
+    }
+}
+
+impl Drop for Refreshing<'_> {
+    fn drop(&mut self) {
+        self.0.now.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl Provider {
@@ -108,6 +136,8 @@ impl Provider {
             name: spec.name,
             accent: spec.accent,
             people: spec.users,
+            access_token_life: spec.access_token_life,
+            refreshes: Refreshes::default(),
         });
         let serving = Some(Serving::start(listener, routes::route(&shared)));
         Ok(Self { shared, serving })
@@ -180,6 +210,28 @@ impl Provider {
     /// How many requests came for this path, such as `/oauth/token`.
     pub fn count(&self, path: &str) -> usize {
         lock(&self.shared.requests).iter().filter(|request| request.path == path).count()
+    }
+
+    /// How many requests with a refresh token have begun.
+    pub fn refreshes(&self) -> usize {
+        self.shared.refreshes.all.load(Ordering::SeqCst)
+    }
+
+    /// How many of them were under way at the same time, at most.
+    pub fn most_refreshes_at_once(&self) -> usize {
+        self.shared.refreshes.most.load(Ordering::SeqCst)
+    }
+
+    /// How many are under way.
+    pub fn refreshes_now(&self) -> usize {
+        self.shared.refreshes.now.load(Ordering::SeqCst)
+    }
+
+    /// Gives a person another claim from now on.
+    pub fn change_claim(&self, username: &str, claim: &str, value: impl Into<serde_json::Value>) {
+        if let Some(user) = self.shared.state().users.iter_mut().find(|user| user.username == username) {
+            user.claims.insert(claim.to_owned(), value.into());
+        }
     }
 
     /// Cuts all connections and stops listening; what it knows is kept.

@@ -44,6 +44,7 @@ async fn unreadable(_: Rejection) -> Result<Answer, Infallible> {
 
 async fn answer(shared: &Shared, call: &Call) -> Answer {
     shared.remember(call.record());
+    let _refreshing = (call.form.get("grant_type") == Some("refresh_token")).then(|| shared.refreshes.begin());
     if let Some(endpoint) = Endpoint::at(&call.path) {
         for fault in shared.faults(Place::Endpoint(endpoint)) {
             let Fault::At(_, trouble) = fault else { continue };

@@ -13,6 +13,10 @@ pub struct ProviderSpec {
     pub accent: String,
     /// Whether the issuer ends in a slash, as Auth0's do.
     pub issuer_slash: bool,
+    /// Seconds that an access token is good for.
+    pub access_token_life: i64,
+    /// Seconds that the refresh token before the latest may be used again (Auth0's rotation overlap period).
+    pub rotation_overlap: i64,
     /// The applications that may use it.
     pub clients: Vec<Client>,
     /// The people who may sign in.
@@ -69,6 +73,8 @@ impl ProviderSpec {
             name: name.to_owned(),
             accent: "#3d4e9e".to_owned(),
             issuer_slash: true,
+            access_token_life: 86_400,
+            rotation_overlap: 0,
             clients: Vec::new(),
             users: Vec::new(),
             invitations: Vec::new(),

@@ -8,8 +8,6 @@ use super::spec::{Client, Invitation, ProviderSpec, User};
 use crate::clock::Timestamp;
 use crate::secret::sha256;
 
-/// Seconds that an access token is good for.
-pub(super) const ACCESS_TOKEN_LIFE: i64 = 86_400;
 /// Seconds that a code is good for.
 const CODE_LIFE: i64 = 600;
 /// Seconds that a pushed request is good for.
@@ -34,12 +32,23 @@ pub(super) struct State {
     access_tokens: HashMap<String, Kept<Grant>>,
     /// Refresh tokens, also used and revoked ones: the name of their family.
     refresh_tokens: HashMap<String, String>,
-    /// What a family of refresh tokens may still do: its grant and its one good token.
-    families: HashMap<String, (Grant, String)>,
+    /// What a family of refresh tokens may still do.
+    families: HashMap<String, Family>,
+    /// Seconds that the refresh token before the latest may be used again.
+    rotation_overlap: i64,
     /// `jti` of client assertions.
     pub(super) assertions: HashSet<String>,
     /// The id tokens issued, by their hash: for which client and session.
     id_tokens: HashMap<[u8; 32], (String, Option<String>)>,
+}
+
+/// Refresh tokens of one sign-in.
+struct Family {
+    grant: Grant,
+    /// The one good token.
+    good: String,
+    /// The one before, and until when it is good, too.
+    before: Option<(String, Timestamp)>,
 }
 
 /// Somebody signed in at the provider (single sign-on).
@@ -104,6 +113,7 @@ impl State {
             clients: spec.clients.clone(),
             users: spec.users.clone(),
             invitations: spec.invitations.clone(),
+            rotation_overlap: spec.rotation_overlap,
             ..Self::default()
         }
     }
@@ -168,8 +178,8 @@ impl State {
         Some(code)
     }
 
-    pub(super) fn issue_access_token(&mut self, text: String, grant: Grant, now: Timestamp) {
-        keep(&mut self.access_tokens, text, grant, now, ACCESS_TOKEN_LIFE);
+    pub(super) fn issue_access_token(&mut self, text: String, grant: Grant, now: Timestamp, life: i64) {
+        keep(&mut self.access_tokens, text, grant, now, life);
     }
 
     pub(super) fn access(&self, token: &str, now: Timestamp) -> Option<&Grant> {
@@ -177,25 +187,27 @@ impl State {
     }
 
     /// A new refresh token; the family's earlier ones are used up.
-    pub(super) fn issue_refresh_token(&mut self, grant: Grant) -> String {
+    pub(super) fn issue_refresh_token(&mut self, grant: Grant, now: Timestamp) -> String {
         let text = opaque();
-        let family = grant.family.clone();
-        self.refresh_tokens.insert(text.clone(), family.clone());
-        self.families.insert(family, (grant, text.clone()));
+        let name = grant.family.clone();
+        self.refresh_tokens.insert(text.clone(), name.clone());
+        let until = now.plus(self.rotation_overlap);
+        let before = self.families.remove(&name).map(|family| (family.good, until));
+        self.families.insert(name, Family { grant, good: text.clone(), before });
         text
     }
 
     /// What a refresh token allows. One that was used before kills its family.
-    pub(super) fn use_refresh_token(&mut self, token: &str, client_id: &str) -> Option<Grant> {
-        let family = self.refresh_tokens.get(token)?.clone();
-        let (grant, good) = self.families.get(&family)?;
-        if grant.client_id != client_id {
+    pub(super) fn use_refresh_token(&mut self, token: &str, client_id: &str, now: Timestamp) -> Option<Grant> {
+        let name = self.refresh_tokens.get(token)?.clone();
+        let family = self.families.get(&name)?;
+        if family.grant.client_id != client_id {
             return None;
         }
-        if good == token {
-            return Some(grant.clone());
+        if family.good == token || family.before.as_ref().is_some_and(|(text, until)| text == token && now < *until) {
+            return Some(family.grant.clone());
         }
-        self.revoke_family(&family);
+        self.revoke_family(&name);
         None
     }
 
@@ -203,7 +215,7 @@ impl State {
     pub(super) fn revoke(&mut self, token: &str, client_id: &str) {
         let owned = |grant: &Grant| grant.client_id == client_id;
         if let Some(family) = self.refresh_tokens.get(token).cloned() {
-            if self.families.get(&family).is_some_and(|(grant, _)| owned(grant)) {
+            if self.families.get(&family).is_some_and(|family| owned(&family.grant)) {
                 self.revoke_family(&family);
             }
         } else if self.access_tokens.get(token).is_some_and(|kept| owned(&kept.it)) {

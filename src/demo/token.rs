@@ -11,7 +11,7 @@ use super::fault::{Fault, Place};
 use super::id_token;
 use super::keys::opaque;
 use super::spec::Client;
-use super::state::{ACCESS_TOKEN_LIFE, Code, Grant};
+use super::state::{Code, Grant};
 use crate::secret::{base64url, same, sha256};
 
 /// POST `/oauth/token`.
@@ -56,7 +56,7 @@ fn redeem(shared: &Shared, client: &Client, call: &Call) -> Answer {
             invalid_grant("The redirect_uri is not the one of the authorization request")
         }
         Some(code) if !verifier_fits(&code, call) => invalid_grant("Failed to verify code verifier"),
-        Some(code) => issue(shared, client, code.grant, false),
+        Some(code) => issue(shared, client, code.grant, None, false),
     }
 }
 
@@ -68,31 +68,33 @@ fn verifier_fits(code: &Code, call: &Call) -> bool {
 
 fn refresh(shared: &Shared, client: &Client, call: &Call) -> Answer {
     let token = call.form.get("refresh_token").unwrap_or_default();
-    let grant = shared.state().use_refresh_token(token, &client.client_id);
+    let grant = shared.state().use_refresh_token(token, &client.client_id, shared.now());
     match grant {
-        Some(grant) => issue(shared, client, grant, true),
+        Some(grant) => issue(shared, client, grant, call.form.get("audience").or(call.form.get("resource")), true),
         None => invalid_grant("Unknown or invalid refresh token."),
     }
 }
 
-/// The token response (OpenID Connect Core, section 3.1.3.3).
-fn issue(shared: &Shared, client: &Client, grant: Grant, refreshed: bool) -> Answer {
+/// The token response (OpenID Connect Core, section 3.1.3.3). The access token is for `audience`, or for that of the
+/// grant.
+fn issue(shared: &Shared, client: &Client, grant: Grant, audience: Option<&str>, refreshed: bool) -> Answer {
     let user = shared.state().user(&grant.username).cloned();
     let Some(user) = user.filter(|user| !user.blocked) else { return invalid_grant("the user is gone or blocked") };
-    let access_token = access_token(shared, &grant, user.sub());
+    let access_token = access_token(shared, &grant, audience.or(grant.audience.as_deref()), user.sub());
     let id_token = id_token::issue(shared, client, &grant, &user, &access_token, refreshed);
     let mut body = json!({
         "access_token": access_token,
         "id_token": id_token,
         "scope": grant.scope,
-        "expires_in": ACCESS_TOKEN_LIFE,
+        "expires_in": shared.access_token_life,
         "token_type": "Bearer",
     });
     let mut state = shared.state();
     state.remember_id_token(&id_token, &grant.client_id, (!refreshed).then_some(&grant.sid));
-    state.issue_access_token(access_token, grant.clone(), shared.now());
-    if grant.has_scope("offline_access") {
-        body["refresh_token"] = state.issue_refresh_token(grant).into();
+    state.issue_access_token(access_token, grant.clone(), shared.now(), shared.access_token_life);
+    // Without rotation the old one stays good.
+    if grant.has_scope("offline_access") && !(refreshed && shared.has_order(&Fault::NoRefreshToken)) {
+        body["refresh_token"] = state.issue_refresh_token(grant, shared.now()).into();
     }
     drop(state);
     let fields = body.as_object_mut().expect("written as an object");
@@ -121,8 +123,8 @@ fn spoil(fields: &mut Map<String, Value>, fault: &Fault) {
 }
 
 /// Opaque and good for userinfo alone, or a JWT where an API was asked for.
-fn access_token(shared: &Shared, grant: &Grant, sub: &str) -> String {
-    let Some(audience) = &grant.audience else { return opaque() };
+fn access_token(shared: &Shared, grant: &Grant, audience: Option<&str>, sub: &str) -> String {
+    let Some(audience) = audience else { return opaque() };
     let now = shared.now();
     let Value::Object(claims) = json!({
         "iss": shared.issuer,
@@ -130,7 +132,7 @@ fn access_token(shared: &Shared, grant: &Grant, sub: &str) -> String {
         "aud": [audience, shared.url("/userinfo")],
         "azp": grant.client_id,
         "iat": now.0,
-        "exp": now.plus(ACCESS_TOKEN_LIFE).0,
+        "exp": now.plus(shared.access_token_life).0,
         "scope": grant.scope,
         "jti": opaque(),
     }) else {

@@ -92,7 +92,7 @@ impl Permit {
     pub fn access_token(&self) -> Option<&SecretString> {
         match &self.who {
             Who::Anybody => None,
-            Who::Session(session) => Some(&session.access_token),
+            Who::Session(session) => session.access_token.as_ref().map(|token| &token.value),
             Who::Bearer(token) => Some(&token.text),
         }
     }
@@ -124,7 +124,7 @@ impl Who {
     fn subject(&self, now: Timestamp) -> Option<Subject<'_>> {
         let scope = match self {
             Self::Anybody => None,
-            Self::Session(session) => session.scope.as_deref(),
+            Self::Session(session) => session.scope(),
             Self::Bearer(token) => Some(token.scope.as_str()),
         };
         self.claims().map(|claims| Subject { claims, scope, now })

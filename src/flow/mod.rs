@@ -1,9 +1,10 @@
-//! What lychgate does, in its own words: starting a sign-in, finishing it, ending a session. No HTTP types here; `web`
+//! What lychgate does, in its own words: starting a sign-in, finishing it, renewing its tokens, ending a session. No HTTP types here; `web`
 //! turns requests into these calls and their results into answers.
 
 pub mod access;
 pub mod attempt;
 pub mod callback;
 pub mod local_sign_in;
+pub mod renewal;
 pub mod sign_in;
 pub mod sign_out;

@@ -158,6 +158,47 @@ impl RedeemError {
     }
 }
 
+/// Why a refresh token did not bring new tokens.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum RefreshError {
+    /// The provider, or the way to it; the refresh token may still be good.
+    #[error(transparent)]
+    Provider(#[from] ProviderError),
+    /// The refresh token is used, expired or revoked (RFC 6749, section 5.2: `invalid_grant`).
+    #[error("the provider refused the refresh token")]
+    Refused,
+    /// The answer of the token endpoint lacks something (RFC 6749, section 5.1).
+    #[error("the token endpoint's answer {fault}")]
+    TokenAnswerMalformed {
+        /// What is wrong, as the end of a sentence.
+        fault: &'static str,
+    },
+    /// The id token failed a check.
+    #[error(transparent)]
+    IdToken(#[from] IdTokenError),
+    /// The userinfo endpoint speaks of somebody else (OpenID Connect Core, section 5.3.2).
+    #[error("the userinfo endpoint's sub is not the session's")]
+    UserinfoSub,
+}
+
+impl RefreshError {
+    /// The name of this outcome.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Provider(error) => error.code(),
+            Self::Refused => "refresh_refused",
+            Self::TokenAnswerMalformed { .. } => "token_answer_malformed",
+            Self::IdToken(error) => error.code(),
+            Self::UserinfoSub => "userinfo_sub",
+        }
+    }
+
+    /// How long to wait before another try; `None` where waiting does not help.
+    pub fn retry_after(&self) -> Option<Duration> {
+        if let Self::Provider(error) = self { error.retry_after() } else { None }
+    }
+}
+
 /// Why a tenant's provider could not be set up from its settings.
 #[derive(Debug, thiserror::Error)]
 pub enum ProviderSetupError {

@@ -56,7 +56,7 @@ impl fmt::Debug for Expected<'_> {
 }
 
 /// Which check an id token failed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the messages say it")]
 pub enum IdTokenError {
     #[error("there is no id token")]
@@ -79,6 +79,8 @@ pub enum IdTokenError {
     Acr,
     #[error("the id token is for no organization that was asked for")]
     OrganizationRefused,
+    #[error("the refreshed id token does not go on from the one before: another {0}")]
+    Changed(&'static str),
     #[error("the id token allows a session until {ended} only, and here it is {now}")]
     SessionExpiryPast { ended: Timestamp, now: Timestamp },
 }
@@ -110,6 +112,7 @@ impl IdTokenError {
             Self::AuthTime => "id_token_auth_time",
             Self::Acr => "id_token_acr",
             Self::OrganizationRefused => "organization_refused",
+            Self::Changed(_) => "id_token_changed",
             Self::SessionExpiryPast { .. } => "session_expiry_past",
         }
     }
@@ -131,6 +134,13 @@ pub(super) fn unverified(token: &str) -> Result<UnverifiedJwt<'_>, IdTokenError>
         }
         _ => Ok(unverified),
     }
+}
+
+/// The claims of an id token that was verified when it came.
+pub(super) fn claims_again(token: &str) -> Option<Map<String, Value>> {
+    let mut claims = unverified(token).ok()?.claims_again()?;
+    claims.normalise();
+    Some(claims.0)
 }
 
 /// What an id token is compared with.
@@ -169,14 +179,40 @@ pub(super) fn check(
     keys: &KeySet,
     checks: &Checks<'_>,
 ) -> Result<VerifiedClaims, IdTokenError> {
+    checked(unverified, keys, checks, |claims| {
+        checks.nonce(claims)?;
+        checks.acr(claims)?;
+        checks.auth_time(claims)
+    })
+}
+
+/// Checks an id token that came with a refresh (OpenID Connect Core, section 12.2): all but what belongs to an
+/// authorization request, and that it goes on from `before`, the claims so far.
+///
+/// # Errors
+/// The first check that failed.
+pub(super) fn check_refreshed(
+    unverified: UnverifiedJwt<'_>,
+    keys: &KeySet,
+    checks: &Checks<'_>,
+    before: &Map<String, Value>,
+) -> Result<VerifiedClaims, IdTokenError> {
+    checked(unverified, keys, checks, |claims| checks.continuity(claims, &Claims(before.clone())))
+}
+
+/// All checks, those of `occasion` in their place.
+fn checked(
+    unverified: UnverifiedJwt<'_>,
+    keys: &KeySet,
+    checks: &Checks<'_>,
+    occasion: impl FnOnce(&Claims) -> Result<(), IdTokenError>,
+) -> Result<VerifiedClaims, IdTokenError> {
     let mut claims = checks.signature(unverified, keys)?;
     claims.check_issuer(checks.issuer)?;
     let sub = claims.subject()?;
     checks.audience(&claims)?;
     checks.times(&claims)?;
-    checks.nonce(&claims)?;
-    checks.acr(&claims)?;
-    checks.auth_time(&claims)?;
+    occasion(&claims)?;
     checks.at_hash(&claims)?;
     checks.organization(&claims)?;
     let session_expiry = checks.session_expiry(&claims)?;
@@ -199,6 +235,31 @@ impl Checks<'_> {
             keys.key_of(&unverified, self.alg)?
         };
         Ok(unverified.verify(key, self.alg)?)
+    }
+
+    /// `iss` and `sub` are the same, `aud` holds at least the same, `iat` is not before; `azp`, `auth_time` and `nonce`
+    /// are the same if they are there (section 12.2).
+    fn continuity(&self, claims: &Claims, before: &Claims) -> Result<(), IdTokenError> {
+        for claim in ["iss", "sub"] {
+            if claims.text(claim)? != before.text(claim)? {
+                return Err(IdTokenError::Changed(claim));
+            }
+        }
+        for claim in ["azp", "auth_time", "nonce"] {
+            if let (Some(now), Some(then)) = (claims.get(claim), before.get(claim))
+                && now != then
+            {
+                return Err(IdTokenError::Changed(claim));
+            }
+        }
+        let audiences = claims.texts("aud")?.unwrap_or_default();
+        if !before.texts("aud")?.unwrap_or_default().iter().all(|audience| audiences.contains(audience)) {
+            return Err(IdTokenError::Changed("aud"));
+        }
+        match (claims.date("iat")?, before.date("iat")?) {
+            (Some(now), Some(then)) if now.plus(self.leeway) < then => Err(IdTokenError::Changed("iat")),
+            _ => Ok(()),
+        }
     }
 
     /// 3. `aud` contains our client id; others are trusted only if the token was made for us (`azp`).

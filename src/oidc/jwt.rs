@@ -15,7 +15,7 @@ const TOKEN_MAX: usize = 64 * 1024;
 const SUB_MAX: usize = 255;
 
 /// Which check a token failed, of those that all tokens pass.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the messages say it")]
 pub enum JwtError {
     #[error("the token is malformed: {0}")]
@@ -106,6 +106,11 @@ impl<'a> UnverifiedJwt<'a> {
             return Ok(());
         }
         Err(JwtError::Alg { got: self.alg.chars().take(16).collect(), expected })
+    }
+
+    /// The claims of a token that was verified when it came.
+    pub(super) fn claims_again(&self) -> Option<Claims> {
+        serde_json::from_slice(&self.payload).ok().map(Claims)
     }
 
     /// The claims, if the signature by `key` and the one algorithm is good.

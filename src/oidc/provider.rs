@@ -1,4 +1,6 @@
-//! One tenant's provider: the requests of a sign-in and a sign-out.
+//! One tenant's provider: the requests of a sign-in and a sign-out. Those of a renewal are in `refresh`.
+
+mod refresh;
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -12,6 +14,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use url::Url;
 
+pub use self::refresh::{Held, Refreshed};
 use super::bearer::Verified;
 use super::client_auth::ClientAuthenticator;
 use super::fetch::{Answer, Endpoint, Fetcher};
@@ -291,14 +294,18 @@ impl Provider {
         access_token: &SecretString,
         expected: &Expected<'_>,
     ) -> Result<VerifiedClaims, RedeemError> {
-        let settings = &self.0.settings;
         let unverified = unverified(id_token.expose_secret())?;
-        let keys = self.keys_for(&unverified, settings.id_token_alg).await?;
+        let keys = self.keys_for(&unverified, self.0.settings.id_token_alg).await?;
+        Ok(check(unverified, &keys, &self.checks(access_token, expected))?)
+    }
+
+    fn checks<'a>(&'a self, access_token: &'a SecretString, expected: &'a Expected<'a>) -> Checks<'a> {
+        let settings = &self.0.settings;
         let client_secret = match &settings.client_auth {
             ClientAuth::SecretPost(secret) | ClientAuth::SecretBasic(secret) => Some(secret),
             ClientAuth::PrivateKeyJwt { .. } | ClientAuth::None => None,
         };
-        let checks = Checks {
+        Checks {
             issuer: &settings.issuer,
             client_id: &settings.client_id,
             alg: settings.id_token_alg,
@@ -308,8 +315,7 @@ impl Provider {
             now: self.now(),
             expected,
             access_token: Some(access_token),
-        };
-        Ok(check(unverified, &keys, &checks)?)
+        }
     }
 
     /// The key set, fetched once more if it does not know the token's key; none for a signature with the client secret.

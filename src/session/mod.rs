@@ -6,7 +6,8 @@
 //! out who is in the cache.
 //!
 //! Loading a session and ending one take turns, session by session: a load that began before an end cannot put back
-//! into the cache what the end removed. A touch updates its row and never inserts one.
+//! into the cache what the end removed; a renewal takes the same turns. Touches and renewals update their row and never
+//! insert one.
 
 mod cookie;
 mod error;
@@ -14,6 +15,7 @@ mod record;
 mod store;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod user;
 
 use std::collections::HashMap;
@@ -25,14 +27,15 @@ use std::time::Duration;
 
 use moka::future::Cache;
 use moka::notification::RemovalCause;
-use moka::ops::compute::Op;
+use moka::ops::compute::{CompResult, Op};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use self::cookie::{CacheKey, Cookie, cache_key};
 pub use self::error::{OpenError, StoreError};
-use self::record::Touch;
 pub use self::record::{EndReason, ExpiryReason, NewSession, Session};
+use self::record::{Lock, Touch};
 use self::store::Store;
+pub use self::tokens::{AccessToken, Renewal, RenewedTokens};
 pub use self::user::{SeenUser, UserRecord};
 use crate::clock::{Clock, Timestamp};
 use crate::config::{SessionLimits, StoreSettings};
@@ -156,7 +159,9 @@ impl Sessions {
         } else {
             self.misses.inc();
             match Cookie::parse(cookie_value) {
-                Some(cookie) if cookie.ring == self.ring.id() => self.load(tenant, cookie, key).await?,
+                Some(cookie) if cookie.ring == self.ring.id() => {
+                    self.load(Lock::of(&self.ring, tenant, &cookie, key)).await?
+                }
                 _ => None,
             }
         };
@@ -197,6 +202,50 @@ impl Sessions {
         });
         // The task fails only when the runtime ends.
         self.store.timed("end", async { ending.await.unwrap_or(Err(StoreError::Closed)) }).await
+    }
+
+    /// What has become of `session` since it was found, by renewals; `None` if it has ended. Counts as no use.
+    ///
+    /// # Errors
+    /// It is not in the cache and the store did not answer.
+    pub async fn current(&self, session: &Session) -> Result<Option<Arc<Session>>, StoreError> {
+        match self.cache.get(&session.cache_key).await {
+            Some(current) => Ok(Some(current)),
+            None => self.load(session.lock()).await,
+        }
+    }
+
+    /// Stores what became of a session's tokens, then shows it to everybody who asks; the cookie stays the same. `None`
+    /// if the session has ended meanwhile: it stays ended.
+    ///
+    /// # Errors
+    /// The store did not keep it; the session is as it was, unless this was [`StoreError::Slow`].
+    pub async fn renew(&self, session: &Arc<Session>, renewal: &Renewal) -> Result<Option<Arc<Session>>, StoreError> {
+        let renew = self.cache.entry(session.cache_key).and_try_compute_with(|entry| async move {
+            let current = entry.map_or_else(|| Arc::clone(session), moka::Entry::into_value);
+            let (renewed, row) = current.renewed(&self.ring, renewal);
+            let (owner, id_hash) = (current.tenant.clone(), current.id_hash);
+            let update = move |db: &Connection| {
+                db.prepare_cached(
+                    "UPDATE sessions SET record = ?1, refresh_token = ?2, expires_at = min(expires_at, ?3),
+                                         ends_at = min(ends_at, ?3)
+                     WHERE tenant = ?4 AND id_hash = ?5",
+                )?
+                .execute(params![
+                    row.record,
+                    row.refresh_token,
+                    row.expires_at.0,
+                    owner.as_str(),
+                    id_hash
+                ])
+            };
+            let was_there = self.store.write(update).await? == 1;
+            Ok(if was_there { Op::Put(Arc::new(renewed)) } else { Op::Remove })
+        });
+        Ok(match self.store.timed("renew", renew).await? {
+            CompResult::Inserted(entry) | CompResult::ReplacedWith(entry) => Some(entry.into_value()),
+            _ => None,
+        })
     }
 
     /// Uses up a sign-in attempt: true the first time, false for ten minutes from then on.
@@ -321,21 +370,20 @@ impl Sessions {
     }
 
     /// Reads a session from the store into the cache; those who ask at the same time share one answer.
-    async fn load(&self, tenant: &TenantId, cookie: Cookie, key: CacheKey) -> Result<Option<Arc<Session>>, StoreError> {
-        let load = self.cache.entry(key).and_try_compute_with(|entry| async move {
+    async fn load(&self, lock: Lock) -> Result<Option<Arc<Session>>, StoreError> {
+        let load = self.cache.entry(lock.cache_key).and_try_compute_with(|entry| async move {
             if entry.is_some() {
                 return Ok(Op::Nop);
             }
-            let session = self.read(tenant, &cookie, key).await?;
+            let session = self.read(lock).await?;
             Ok(session.map_or(Op::Nop, |session| Op::Put(Arc::new(session))))
         });
         let found = self.store.timed("find", load).await?;
         Ok(found.into_entry().map(moka::Entry::into_value))
     }
 
-    async fn read(&self, tenant: &TenantId, cookie: &Cookie, key: CacheKey) -> Result<Option<Session>, StoreError> {
-        let owner = tenant.clone();
-        let id_hash = record::id_hash(&self.ring, tenant, &cookie.id);
+    async fn read(&self, lock: Lock) -> Result<Option<Session>, StoreError> {
+        let (owner, id_hash) = (lock.tenant.clone(), lock.id_hash);
         let row = self.store.read(move |db| {
             db.prepare_cached(
                 "SELECT last_seen_at, record, refresh_token FROM sessions WHERE tenant = ? AND id_hash = ?",
@@ -346,7 +394,7 @@ impl Sessions {
             .optional()
         });
         Ok(row.await?.and_then(|(last_seen_at, record, refresh_token)| {
-            Session::open(&self.ring, tenant, cookie, key, last_seen_at, &record, refresh_token.as_deref())
+            Session::open(&self.ring, lock, last_seen_at, &record, refresh_token.as_deref())
         }))
     }
 
@@ -449,7 +497,7 @@ fn touch_later(store: &Store, session: Arc<Session>, touch: Touch) {
 fn write_touch(db: &Connection, touch: &Touch) -> rusqlite::Result<()> {
     // Two touches may come out of order; the later use stays.
     db.prepare_cached(
-        "UPDATE sessions SET last_seen_at = ?1, ends_at = ?2
+        "UPDATE sessions SET last_seen_at = ?1, ends_at = min(?2, expires_at)
          WHERE tenant = ?3 AND id_hash = ?4 AND last_seen_at <= ?1",
     )?
     .execute(params![touch.last_seen_at.0, touch.ends_at.0, touch.tenant.as_str(), touch.id_hash])

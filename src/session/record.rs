@@ -6,7 +6,9 @@
 //! anything else does, and [`open`] then reads both for as long as sessions of the older one may live.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use serde::de::DeserializeOwned;
@@ -15,6 +17,7 @@ use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use super::cookie::{CacheKey, Cookie};
+use super::tokens::{AccessToken, Renewal};
 use crate::clock::Timestamp;
 use crate::config::{LOCAL_ISSUER, SessionLimits};
 use crate::secret::{ExposeSecret as _, Key, RingKey, SecretString};
@@ -73,14 +76,12 @@ pub struct Session {
     pub claims: Map<String, Value>,
     /// The id token.
     pub id_token: SecretString,
-    /// The access token.
-    pub access_token: SecretString,
-    /// When the access token ends.
-    pub access_token_expires_at: Option<Timestamp>,
+    /// The access token; none once the provider has ended the tokens.
+    pub access_token: Option<AccessToken>,
+    /// Access tokens for further audiences, by audience.
+    pub further_access_tokens: BTreeMap<String, AccessToken>,
     /// The refresh token.
     pub refresh_token: Option<SecretString>,
-    /// The scope that was granted.
-    pub scope: Option<String>,
     /// When it began.
     pub created_at: Timestamp,
     /// When it ends in any case, as fixed at the sign-in.
@@ -89,9 +90,12 @@ pub struct Session {
     pub expires_because: ExpiryReason,
     pub(super) id_hash: [u8; 32],
     pub(super) cache_key: CacheKey,
+    /// What the record is sealed under: derived from the cookie, which we do not keep.
+    pub(super) record_key: Key,
     /// Bytes of memory, roughly.
     pub(super) weight: u32,
-    seen: Seen,
+    /// One for all that a session becomes by renewals.
+    seen: Arc<Seen>,
 }
 
 /// When a session was last used, in seconds since the epoch, and how much of that the store knows.
@@ -128,6 +132,8 @@ pub enum EndReason {
     Revoked,
     /// A new sign-in in the same browser took its place.
     Replaced,
+    /// The provider refused to renew its tokens.
+    Refused,
 }
 
 impl EndReason {
@@ -139,6 +145,7 @@ impl EndReason {
             Self::Absolute => "absolute",
             Self::Revoked => "revoked",
             Self::Replaced => "replaced",
+            Self::Refused => "refused",
         }
     }
 }
@@ -149,6 +156,22 @@ pub(super) struct Touch {
     pub(super) id_hash: [u8; 32],
     pub(super) last_seen_at: Timestamp,
     pub(super) ends_at: Timestamp,
+}
+
+/// Where a session lies in cache and store, and the key of its record.
+pub(super) struct Lock {
+    pub(super) tenant: TenantId,
+    pub(super) id_hash: [u8; 32],
+    pub(super) record_key: Key,
+    pub(super) cache_key: CacheKey,
+}
+
+impl Lock {
+    /// Of the session that `cookie` is for.
+    pub(super) fn of(ring: &RingKey, tenant: &TenantId, cookie: &Cookie, cache_key: CacheKey) -> Self {
+        let (id_hash, record_key) = (id_hash(ring, tenant, &cookie.id), record_key(ring, tenant, cookie));
+        Self { tenant: tenant.clone(), id_hash, record_key, cache_key }
+    }
 }
 
 /// What the store keeps of a session, sealed or hashed.
@@ -168,12 +191,32 @@ struct Record<'a> {
     sid: Option<Cow<'a, str>>,
     claims: Cow<'a, Map<String, Value>>,
     id_token: Cow<'a, str>,
-    access_token: Cow<'a, str>,
+    access_token: Option<Cow<'a, str>>,
+    #[serde(default)]
+    access_token_issued_at: Option<Timestamp>,
     access_token_expires_at: Option<Timestamp>,
     scope: Option<Cow<'a, str>>,
+    #[serde(default)]
+    further_access_tokens: BTreeMap<Cow<'a, str>, StoredToken<'a>>,
     created_at: Timestamp,
     expires_at: Timestamp,
     expires_because: ExpiryReason,
+}
+
+/// A further access token in the record.
+#[derive(Serialize, Deserialize)]
+struct StoredToken<'a> {
+    value: Cow<'a, str>,
+    issued_at: Timestamp,
+    expires_at: Option<Timestamp>,
+    scope: Option<Cow<'a, str>>,
+}
+
+/// What a renewal changes in the store.
+pub(super) struct RenewedRow {
+    pub(super) record: Vec<u8>,
+    pub(super) refresh_token: Option<Vec<u8>>,
+    pub(super) expires_at: Timestamp,
 }
 
 /// The summary's content, as JSON: what a list of sessions shows.
@@ -212,37 +255,79 @@ impl Session {
             sid: new.sid,
             claims: new.claims,
             id_token: new.id_token,
-            access_token: new.access_token,
-            access_token_expires_at: new.access_token_expires_at,
+            // A local account has none.
+            access_token: (!new.access_token.expose_secret().is_empty()).then_some(AccessToken {
+                value: new.access_token,
+                issued_at: now,
+                expires_at: new.access_token_expires_at,
+                scope: new.scope,
+            }),
+            further_access_tokens: BTreeMap::new(),
             refresh_token: new.refresh_token,
-            scope: new.scope,
             created_at: now,
             expires_at,
             expires_because,
             id_hash: id_hash(ring, tenant, &cookie.id),
             cache_key,
+            record_key: record_key(ring, tenant, cookie),
             weight: 0,
             seen: Seen::new(now, idle),
         };
-        let row = session.seal(ring, cookie, user_agent.as_deref());
+        let row = session.seal(ring, user_agent.as_deref());
         session.weight = weight(&row.record, row.refresh_token.as_deref());
         (session, row)
     }
 
-    fn seal(&self, ring: &RingKey, cookie: &Cookie, user_agent: Option<&str>) -> Row {
-        let record = Record {
-            issuer: (&self.issuer).into(),
-            sub: (&self.sub).into(),
-            sid: self.sid.as_deref().map(Into::into),
-            claims: Cow::Borrowed(&self.claims),
-            id_token: self.id_token.expose_secret().into(),
-            access_token: self.access_token.expose_secret().into(),
-            access_token_expires_at: self.access_token_expires_at,
-            scope: self.scope.as_deref().map(Into::into),
+    /// What becomes of the session by `renewal`, and what of its row.
+    pub(super) fn renewed(&self, ring: &RingKey, renewal: &Renewal) -> (Self, RenewedRow) {
+        let mut session = Self {
+            tenant: self.tenant.clone(),
+            issuer: self.issuer.clone(),
+            sub: self.sub.clone(),
+            sid: self.sid.clone(),
+            claims: self.claims.clone(),
+            id_token: self.id_token.clone(),
+            access_token: None,
+            further_access_tokens: BTreeMap::new(),
+            refresh_token: None,
             created_at: self.created_at,
             expires_at: self.expires_at,
             expires_because: self.expires_because,
+            id_hash: self.id_hash,
+            cache_key: self.cache_key,
+            record_key: self.record_key.clone(),
+            weight: 0,
+            seen: Arc::clone(&self.seen),
         };
+        if let Renewal::Tokens(tokens) = renewal {
+            session.access_token.clone_from(&self.access_token);
+            session.further_access_tokens.clone_from(&self.further_access_tokens);
+            session.further_access_tokens.retain(|_, token| token.is_usable(tokens.access_token.issued_at));
+            let new = tokens.access_token.clone();
+            if let Some(audience) = &tokens.audience {
+                session.further_access_tokens.insert(audience.clone(), new);
+            } else {
+                // No scope in the answer: the same as before (RFC 6749, section 5.1).
+                let scope = new.scope.or_else(|| self.scope().map(str::to_owned));
+                session.access_token = Some(AccessToken { scope, ..new });
+            }
+            session.refresh_token = tokens.refresh_token.clone().or_else(|| self.refresh_token.clone());
+            session.id_token = tokens.id_token.clone().unwrap_or(session.id_token);
+            session.claims = tokens.claims.clone().unwrap_or(session.claims);
+            if let Some(expiry) = tokens.session_expiry.filter(|expiry| *expiry < self.expires_at) {
+                (session.expires_at, session.expires_because) = (expiry, ExpiryReason::SessionExpiry);
+            }
+        }
+        let row = RenewedRow {
+            record: session.seal_record(),
+            refresh_token: session.seal_refresh_token(ring),
+            expires_at: session.expires_at,
+        };
+        session.weight = weight(&row.record, row.refresh_token.as_deref());
+        (session, row)
+    }
+
+    fn seal(&self, ring: &RingKey, user_agent: Option<&str>) -> Row {
         let summary = Summary {
             issuer: &self.issuer,
             sub: &self.sub,
@@ -254,53 +339,98 @@ impl Session {
         let tenant = &self.tenant;
         let index = ring.derive(tenant, "session index");
         Row {
-            record: seal(&record_key(ring, tenant, cookie), "record", tenant, &self.id_hash, &record),
+            record: self.seal_record(),
             summary: seal(&ring.derive(tenant, "session summary"), "summary", tenant, &self.id_hash, &summary),
-            refresh_token: self.refresh_token.as_ref().map(|token| {
-                let key = ring.derive(tenant, "refresh token");
-                seal(&key, "refresh token", tenant, &self.id_hash, token.expose_secret())
-            }),
+            refresh_token: self.seal_refresh_token(ring),
             sub_hash: index.hash(&joined(&["sub", &self.issuer, &self.sub])),
             sid_hash: self.sid.as_deref().map(|sid| index.hash(&joined(&["sid", &self.issuer, sid]))),
         }
     }
 
-    /// Opens a record; `None` if the cookie's key is not its key, or if it belongs to another tenant or session.
+    fn seal_record(&self) -> Vec<u8> {
+        let token = self.access_token.as_ref();
+        let further = self.further_access_tokens.iter().map(|(audience, token)| {
+            let stored = StoredToken {
+                value: token.value.expose_secret().into(),
+                issued_at: token.issued_at,
+                expires_at: token.expires_at,
+                scope: token.scope.as_deref().map(Into::into),
+            };
+            (audience.into(), stored)
+        });
+        let record = Record {
+            issuer: (&self.issuer).into(),
+            sub: (&self.sub).into(),
+            sid: self.sid.as_deref().map(Into::into),
+            claims: Cow::Borrowed(&self.claims),
+            id_token: self.id_token.expose_secret().into(),
+            access_token: token.map(|token| token.value.expose_secret().into()),
+            access_token_issued_at: token.map(|token| token.issued_at),
+            access_token_expires_at: token.and_then(|token| token.expires_at),
+            scope: self.scope().map(Into::into),
+            further_access_tokens: further.collect(),
+            created_at: self.created_at,
+            expires_at: self.expires_at,
+            expires_because: self.expires_because,
+        };
+        seal(&self.record_key, "record", &self.tenant, &self.id_hash, &record)
+    }
+
+    fn seal_refresh_token(&self, ring: &RingKey) -> Option<Vec<u8>> {
+        let token = self.refresh_token.as_ref()?;
+        let key = ring.derive(&self.tenant, "refresh token");
+        Some(seal(&key, "refresh token", &self.tenant, &self.id_hash, token.expose_secret()))
+    }
+
+    /// Opens a record; `None` if the key is not its key, or if it belongs to another tenant or session.
     pub(super) fn open(
         ring: &RingKey,
-        tenant: &TenantId,
-        cookie: &Cookie,
-        cache_key: CacheKey,
+        lock: Lock,
         last_seen_at: Timestamp,
         record: &[u8],
         refresh_token: Option<&[u8]>,
     ) -> Option<Self> {
-        let id_hash = id_hash(ring, tenant, &cookie.id);
+        let Lock { tenant, id_hash, record_key, cache_key } = lock;
         let weight = weight(record, refresh_token);
-        let record: Record = open(&record_key(ring, tenant, cookie), "record", tenant, &id_hash, record)?;
+        let record: Record = open(&record_key, "record", &tenant, &id_hash, record)?;
         let refresh_token = match refresh_token {
             Some(sealed) => {
-                let key = ring.derive(tenant, "refresh token");
-                Some(open::<String>(&key, "refresh token", tenant, &id_hash, sealed)?.into())
+                let key = ring.derive(&tenant, "refresh token");
+                Some(open::<String>(&key, "refresh token", &tenant, &id_hash, sealed)?.into())
             }
             None => None,
         };
+        let access_token = record.access_token.map(|value| AccessToken {
+            value: value.into_owned().into(),
+            issued_at: record.access_token_issued_at.unwrap_or(record.created_at),
+            expires_at: record.access_token_expires_at,
+            scope: record.scope.map(Cow::into_owned),
+        });
+        let further = record.further_access_tokens.into_iter().map(|(audience, token)| {
+            let token = AccessToken {
+                value: token.value.into_owned().into(),
+                issued_at: token.issued_at,
+                expires_at: token.expires_at,
+                scope: token.scope.map(Cow::into_owned),
+            };
+            (audience.into_owned(), token)
+        });
         Some(Self {
-            tenant: tenant.clone(),
+            tenant,
             issuer: record.issuer.into_owned(),
             sub: record.sub.into_owned(),
             sid: record.sid.map(Cow::into_owned),
             claims: record.claims.into_owned(),
             id_token: record.id_token.into_owned().into(),
-            access_token: record.access_token.into_owned().into(),
-            access_token_expires_at: record.access_token_expires_at,
+            access_token,
+            further_access_tokens: further.collect(),
             refresh_token,
-            scope: record.scope.map(Cow::into_owned),
             created_at: record.created_at,
             expires_at: record.expires_at,
             expires_because: record.expires_because,
             id_hash,
             cache_key,
+            record_key,
             weight,
             seen: Seen::new(last_seen_at, 0),
         })
@@ -309,6 +439,34 @@ impl Session {
     /// Whether a local account signed in, not somebody at the provider: there are no tokens then.
     pub fn is_local(&self) -> bool {
         self.issuer == LOCAL_ISSUER
+    }
+
+    /// Where and under which key it lies in the store.
+    pub(super) fn lock(&self) -> Lock {
+        Lock {
+            tenant: self.tenant.clone(),
+            id_hash: self.id_hash,
+            record_key: self.record_key.clone(),
+            cache_key: self.cache_key,
+        }
+    }
+
+    /// What tells it from all other sessions in this process; opens nothing.
+    pub const fn key(&self) -> [u8; 32] {
+        self.cache_key
+    }
+
+    /// The access token for one of the tenant's further audiences, or that of the sign-in. It may have ended.
+    pub fn access_token_for(&self, audience: Option<&str>) -> Option<&AccessToken> {
+        match audience {
+            Some(audience) => self.further_access_tokens.get(audience),
+            None => self.access_token.as_ref(),
+        }
+    }
+
+    /// The scope that was granted, parted by blanks; none without an access token.
+    pub fn scope(&self) -> Option<&str> {
+        self.access_token.as_ref()?.scope.as_deref()
     }
 
     /// When it was last used.
@@ -373,9 +531,9 @@ impl fmt::Debug for Session {
 }
 
 impl Seen {
-    fn new(at: Timestamp, idle: i64) -> Self {
+    fn new(at: Timestamp, idle: i64) -> Arc<Self> {
         let at = || AtomicI64::new(at.0);
-        Self { at: at(), idle: AtomicI64::new(idle), told: at(), stored: at() }
+        Arc::new(Self { at: at(), idle: AtomicI64::new(idle), told: at(), stored: at() })
     }
 }
 

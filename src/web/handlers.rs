@@ -1,9 +1,11 @@
 //! A tenant's routes.
 
+mod tokens;
+
 use std::sync::Arc;
 
 use http::{Method, StatusCode};
-use serde_json::{Value, json};
+use serde_json::Value;
 use url::form_urlencoded;
 use warp::reply::Response;
 
@@ -11,7 +13,6 @@ use super::cookies::Cookies;
 use super::pages::{self, Home};
 use super::request::Request;
 use super::{Problem, answers, local_login};
-use crate::clock::Timestamp;
 use crate::config::ResponseMode;
 use crate::flow::access;
 use crate::flow::attempt::AttemptId;
@@ -55,9 +56,13 @@ pub(super) async fn tenant(
         ("/signup", &Method::GET) => ("signup", login(scope, Some("signup")).await),
         ("/callback", &Method::GET | &Method::POST) => ("callback", callback(scope).await),
         ("/dashboard", _) if reads => ("dashboard", dashboard(scope).await),
-        ("/session", _) if reads => ("session", session(scope).await),
+        ("/session", _) if reads => ("session", tokens::session(scope).await),
+        ("/session/refresh", &Method::POST) => ("session_refresh", tokens::refresh(scope).await),
+        ("/token", &Method::GET) if tenant.settings.tokens.endpoint => ("token", tokens::token(scope).await),
         ("/logout", &Method::GET | &Method::POST) => ("logout", logout(scope).await),
         ("/logged-out", _) if reads => ("logged_out", Ok(scope.page(&Page::LoggedOut))),
+        ("/session/refresh", _) => ("session_refresh", Err(Problem::method_not_allowed("POST"))),
+        ("/token", _) if tenant.settings.tokens.endpoint => ("token", Err(Problem::method_not_allowed("GET"))),
         ("/callback", _) => ("callback", Err(Problem::method_not_allowed(callback_methods(tenant)))),
         ("/logout", _) => ("logout", Err(Problem::method_not_allowed("GET, POST"))),
         ("/login", _) => ("login", Err(Problem::method_not_allowed("GET"))),
@@ -259,20 +264,6 @@ fn times(session: &Session, tenant: &Tenant) -> SessionTimes {
         ExpiryReason::SessionExpiry => SessionEnd::Provider,
     };
     SessionTimes { created: session.created_at, idle_end, absolute_end: session.expires_at, ends }
-}
-
-/// The same for scripts.
-async fn session(scope: Scope<'_>) -> Answer {
-    let session = scope.session().await?.ok_or(Problem::new("not_signed_in"))?;
-    let time = |time: Timestamp| time.to_string();
-    let document = json!({
-        "tenant": scope.tenant.id().as_str(),
-        "user": session.claims,
-        "issued_at": time(session.created_at),
-        "expires_at": time(session.expires_at),
-        "idle_expires_at": time(session.idle_expires_at(&scope.tenant.settings.session)),
-    });
-    Ok(answers::json(StatusCode::OK, "application/json", &document))
 }
 
 /// Ends the session. A request that another site caused is confirmed first.

@@ -8,6 +8,7 @@ use http::StatusCode;
 use crate::flow::callback::CallbackError;
 use crate::flow::local_sign_in::LocalSignInError;
 use crate::flow::sign_in::SignInError;
+use crate::gateway::renewals::RenewalError;
 use crate::local::LocalError;
 use crate::pages::ErrorText;
 use crate::session::StoreError;
@@ -94,9 +95,8 @@ fn presentation(code: &str) -> (StatusCode, ErrorText) {
         "access_refused" => (Status::FORBIDDEN, Text::AccessRefused),
         "organization_refused" => (Status::FORBIDDEN, Text::OrganizationRefused),
         "forward_auth_refused" => (Status::FORBIDDEN, Text::Misconfigured),
-        "sign_in_required" | "not_signed_in" | "step_up_required" | "local_refused" => {
-            (Status::UNAUTHORIZED, Text::SignInRequired)
-        }
+        "sign_in_required" | "not_signed_in" | "step_up_required" | "local_refused" | "token_unavailable"
+        | "refresh_refused" => (Status::UNAUTHORIZED, Text::SignInRequired),
         "request_refused" => (Status::BAD_REQUEST, Text::RequestRefused),
         "client_misconfigured" | "client_refused" | "provider_changed" => {
             (Status::INTERNAL_SERVER_ERROR, Text::Misconfigured)
@@ -132,14 +132,16 @@ fn presentation(code: &str) -> (StatusCode, ErrorText) {
         "bad_parameter"
         | "return_to_refused"
         | "issuer_not_ours"
+        | "audience_unknown"
         | "bad_forwarded_header"
         | "form_expected"
         | "body_cut" => (Status::BAD_REQUEST, Text::BadRequest),
+        "cross_site_refused" => (Status::FORBIDDEN, Text::BadRequest),
         "body_too_large" => (Status::PAYLOAD_TOO_LARGE, Text::TooLarge),
         "not_found" => (Status::NOT_FOUND, Text::NotFound),
         "method_not_allowed" => (Status::METHOD_NOT_ALLOWED, Text::MethodNotAllowed),
         "misdirected" => (Status::MISDIRECTED_REQUEST, Text::Misdirected),
-        "store_unavailable" => (Status::SERVICE_UNAVAILABLE, Text::Unavailable),
+        "store_unavailable" | "renewals_limited" => (Status::SERVICE_UNAVAILABLE, Text::Unavailable),
         _ => (Status::INTERNAL_SERVER_ERROR, Text::Internal),
     }
 }
@@ -183,6 +185,12 @@ impl From<LocalSignInError> for Problem {
             _ => None,
         };
         Self { detail, retry_after, ..Self::new(error.code()) }.because(error)
+    }
+}
+
+impl From<RenewalError> for Problem {
+    fn from(error: RenewalError) -> Self {
+        Self { retry_after: error.retry_after(), ..Self::new(error.code()) }.because(error)
     }
 }
 

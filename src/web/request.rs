@@ -232,6 +232,22 @@ impl Request {
         }
     }
 
+    /// Whether a script of our own origin asks: no page of another origin, and nobody who only follows a link. A browser
+    /// too old to say so, or another program, must send a header that no foreign page can send without our leave.
+    pub(super) fn is_own_script(&self, own_origin: &str) -> bool {
+        let origin = self.headers.get(header::ORIGIN);
+        if origin.is_some_and(|origin| origin.as_bytes() != own_origin.as_bytes()) {
+            return false;
+        }
+        match self.headers.contains_key("sec-fetch-site") {
+            true => {
+                self.named("sec-fetch-site") == Some("same-origin")
+                    && matches!(self.named("sec-fetch-mode"), Some("cors" | "same-origin"))
+            }
+            false => origin.is_some() || self.headers.contains_key("x-requested-with"),
+        }
+    }
+
     /// What the browser says it is, shortened.
     pub(super) fn user_agent(&self) -> Option<String> {
         self.header(header::USER_AGENT).map(|agent| agent.chars().take(200).collect())

@@ -13,12 +13,26 @@ import { Scene } from "./support/scene.mjs";
 const scene = new Scene();
 let provider; // whose id tokens hold the claims
 let strict; // whose claims are at userinfo alone
+let rotating; // whose access tokens end at once and whose refresh tokens are good for one use
 let gateway;
 let ada;
 
 before(async () => {
   provider = await scene.provider({ issueRefreshToken: () => true });
   strict = await scene.provider({ conformIdTokenClaims: true });
+  rotating = await scene.provider({
+    issueRefreshToken: () => true,
+    rotateRefreshToken: true,
+    ttl: {
+      AccessToken: 2,
+      AuthorizationCode: 60,
+      Grant: 3600,
+      IdToken: 300,
+      Interaction: 600,
+      RefreshToken: 3600,
+      Session: 3600,
+    },
+  });
   ada = provider.addAccount("ada@acme.example", { name: "Ada Lovelace" });
   const { folder, privateKeyFile } = await folderOfTenants();
   await writeFile(path.join(folder, "tenants", privateKeyFile.name), privateKeyFile.text);
@@ -146,6 +160,32 @@ test("claims come from userinfo where the tenant wants them", async () => {
   assert.equal(strict.requestsTo("userinfo").length, 1);
 });
 
+test("access tokens are renewed by refresh tokens that rotate", async () => {
+  const client = scene.client();
+  await client.signIn(at("/renewed/login"), rotating.addAccount("mary@acme.example", { name: "Mary Somerville" }));
+  const before = (await client.json(at("/renewed/session"))).body;
+  const seen = new Set();
+  const deadline = Date.now() + 30_000;
+  while (seen.size < 4) {
+    assert.ok(Date.now() < deadline, `${seen.size} access tokens in time`);
+    const answers = await Promise.all(Array.from({ length: 5 }, () => client.json(at("/renewed/token"))));
+    for (const { status, body } of answers) {
+      assert.equal(status, 200, JSON.stringify(body));
+      seen.add(body.access_token);
+      scene.secrets.note("access_token", body.access_token);
+    }
+  }
+  const used = rotating
+    .requestsTo("token")
+    .filter(({ form }) => form.get("grant_type") === "refresh_token")
+    .map(({ form }) => form.get("refresh_token"));
+  assert.ok(used.length >= 3);
+  assert.equal(new Set(used).size, used.length, "none is used twice");
+  const { body } = await client.json(at("/renewed/session"));
+  assert.deepEqual([body.user.sub, body.user.name], [before.user.sub, "Mary Somerville"]);
+  assert.equal(body.expires_at, before.expires_at);
+});
+
 testForLeaks(scene, [
   "access_token",
   "authorization",
@@ -181,6 +221,7 @@ async function folderOfTenants() {
     jwks: { keys: [jwk] },
   });
   const told = strict.addClient("told");
+  const renewed = rotating.addClient("renewed");
   const folder = await scene.folder({
     acme: { ...settingsOf(acme), display_name: "Acme" },
     basic: { ...settingsOf(basic), client_auth: "client_secret_basic" },
@@ -193,6 +234,11 @@ async function folderOfTenants() {
       private_key_id: jwk.kid,
     },
     told: { ...settingsOf(told, strict), userinfo: true },
+    renewed: {
+      ...settingsOf(renewed, rotating),
+      scopes: ["openid", "profile", "email", "offline_access"],
+      "tokens.endpoint": true,
+    },
   });
   const text = privateKey.export({ type: "pkcs8", format: "pem" });
   text.split("\n").forEach((line) => line.startsWith("-") || scene.secrets.note("private_key", line));

@@ -205,7 +205,7 @@ async fn the_id_token_of_a_sign_in_is_no_bearer_and_its_access_token_is() {
     .await;
     let session = session_of_ada(&world).await;
     refused(brought(&world, session.id_token.expose_secret()).await, "bearer_foreign");
-    let token = brought(&world, session.access_token.expose_secret()).await.unwrap();
+    let token = brought(&world, session.access_token.as_ref().unwrap().value.expose_secret()).await.unwrap();
     assert_eq!(token.sub, session.sub);
 }
 

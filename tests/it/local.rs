@@ -409,6 +409,21 @@ async fn other_methods_and_prefetches_do_nothing() {
 }
 
 #[tokio::test]
+async fn a_local_session_has_no_tokens_and_asks_for_none() {
+    let world = support::acme_with(|tenant| {
+        with_grace(tenant);
+        tenant.tokens.endpoint = true;
+    })
+    .await;
+    let mut browser = signed_in(&world).await.with("sec-fetch-mode", "cors");
+    let page = browser.get("/acme/token").await;
+    assert_eq!((page.status, page.json()["code"].as_str()), (StatusCode::UNAUTHORIZED, Some("token_unavailable")));
+    browser.post("/acme/session/refresh", "").await;
+    assert!(browser.session("acme").await.is_some());
+    assert_eq!(world.provider().requests().len(), 0);
+}
+
+#[tokio::test]
 async fn access_admits_local_accounts_by_their_claims_too() {
     for (domain, code) in [("acme.example", ""), ("globex.example", "access_refused")] {
         let world = support::acme_with(|tenant| {

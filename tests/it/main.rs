@@ -9,6 +9,7 @@ mod forward_auth;
 mod isolation;
 mod local;
 mod policy;
+mod renewal;
 mod requests;
 mod sessions;
 mod sign_out;

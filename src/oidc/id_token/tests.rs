@@ -599,6 +599,57 @@ fn a_session_that_would_have_ended_already_is_refused() {
 }
 
 #[test]
+fn a_refreshed_token_goes_on_from_the_one_before() {
+    let keys = key_set(&[RSA.jwk()]);
+    let access_token = ACCESS_TOKEN.into();
+    let organizations = ["org_1".to_owned()];
+    let expected = Expected { nonce: "", organizations: &organizations, ..nothing_special() };
+    let checks = Checks {
+        issuer: ISSUER,
+        client_id: CLIENT,
+        alg: SigningAlg::Rs256,
+        client_secret: None,
+        leeway: LEEWAY,
+        id_token_max_age: MAX_AGE,
+        now: NOW,
+        expected: &expected,
+        access_token: Some(&access_token),
+    };
+    let before = json!({"auth_time": NOW.0 - 500, "iat": NOW.0 - 500, "org_id": "org_1"});
+    let before = merged(good_claims(), before);
+    // Auth0 leaves out sid and nonce.
+    let bare = json!({"sid": null, "nonce": null, "org_id": "org_1"});
+    for (changes, code) in [
+        (json!({}), None),
+        (json!({"nonce": "n-1", "auth_time": NOW.0 - 500, "azp": CLIENT}), None),
+        (json!({"aud": [CLIENT, "another"], "azp": CLIENT}), None),
+        (json!({"iat": NOW.0 - 550}), None),
+        (json!({"sub": "auth0|2"}), Some("id_token_changed")),
+        (json!({"nonce": "n-2"}), Some("id_token_changed")),
+        (json!({"auth_time": NOW.0 - 499}), Some("id_token_changed")),
+        (json!({"iat": NOW.0 - 561}), Some("id_token_changed")),
+        (json!({"iss": "https://acme.us.auth0.com/"}), Some("id_token_iss")),
+        (json!({"aud": "another"}), Some("id_token_aud")),
+        (json!({"azp": "another"}), Some("id_token_azp")),
+        (json!({"at_hash": "another"}), Some("id_token_at_hash")),
+        (json!({"exp": NOW.0 - 61}), Some("id_token_expired")),
+        (json!({"org_id": null}), Some("organization_refused")),
+        (json!({"session_expiry": NOW.0 - 1}), Some("session_expiry_past")),
+    ] {
+        let token = RSA.sign(&RSA.header(), &merged(merged(good_claims(), bare.clone()), changes.clone()));
+        let unverified = unverified(&token).unwrap();
+        let checked = check_refreshed(unverified, &keys, &checks, before.as_object().unwrap());
+        assert_eq!(checked.err().map(|error| error.code()), code, "{changes}");
+    }
+    // An audience that the first token had must not be missing.
+    let before = merged(before, json!({"aud": [CLIENT, "another"]}));
+    let token = RSA.sign(&RSA.header(), &merged(good_claims(), bare));
+    let unverified = unverified(&token).unwrap();
+    let checked = check_refreshed(unverified, &keys, &checks, before.as_object().unwrap());
+    assert_eq!(checked.err().map(|error| error.code()), Some("id_token_changed"));
+}
+
+#[test]
 fn what_was_expected_does_not_print_its_nonce() {
     assert!(!format!("{:?}", nothing_special()).contains("n-1"));
 }

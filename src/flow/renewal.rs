@@ -1,0 +1,256 @@
+//! Renewing a session's tokens by its refresh token: ahead of their end while somebody uses them, for a further
+//! audience when it is first asked for, or on demand.
+//!
+//! Refresh tokens rotate: each is good for one use, and a second use may end all of a sign-in's tokens. So each session
+//! has one renewal at a time, all who need it share its outcome, it runs in a task that no caller can cut short, and it
+//! begins by looking what the session has become meanwhile. New tokens are stored before anybody gets them. A provider
+//! in trouble costs nobody a token that is still good.
+
+use std::sync::Arc;
+
+use crate::clock::{Clock, Timestamp};
+use crate::gateway::Gateway;
+use crate::gateway::renewals::{Outcome, RenewalError, Renewals, Turn, Waiting};
+use crate::metrics::Metrics;
+use crate::oidc::{Held, IdTokenError, Provider, RefreshError};
+use crate::secret::SecretString;
+use crate::session::{AccessToken, EndReason, Renewal, RenewedTokens, Session, Sessions};
+use crate::tenant::Tenant;
+
+/// Seconds between two renewals on demand.
+const COOLDOWN: i64 = 60;
+
+/// An access token of `session` that is good: for the API of the sign-in, or for one of the tenant's further audiences.
+///
+/// # Errors
+/// There is none, and none can be had.
+pub async fn access_token(
+    gateway: &Gateway,
+    tenant: &Tenant,
+    session: &Arc<Session>,
+    audience: Option<&str>,
+) -> Result<AccessToken, RenewalError> {
+    let session = fresh(gateway, tenant, session, audience).await?;
+    token_of(tenant, &session, audience).cloned()
+}
+
+/// The access token that `session` has for `audience`; [`fresh`] sees to it that it is good.
+///
+/// # Errors
+/// It has none.
+pub fn token_of<'s>(
+    tenant: &Tenant,
+    session: &'s Session,
+    audience: Option<&str>,
+) -> Result<&'s AccessToken, RenewalError> {
+    session.access_token_for(further_audience(tenant, audience)?).ok_or(RenewalError::NoToken)
+}
+
+/// What `session` is once its access token for `audience` is good; claims and id token may be others than before, so
+/// whoever judges by them asks this first. Asks the provider only where there is no good token; one that ends soon is
+/// renewed meanwhile.
+///
+/// # Errors
+/// There is no such token, and none can be had.
+pub async fn fresh(gateway: &Gateway, tenant: &Tenant, session: &Arc<Session>, audience: Option<&str>) -> Outcome {
+    let audience = further_audience(tenant, audience)?;
+    let now = gateway.clock.now();
+    let Some(token) = session.access_token_for(audience).filter(|token| token.is_usable(now)) else {
+        return renewed(gateway, tenant, session, audience, Wish::Due).await;
+    };
+    if token.is_due(now) && session.refresh_token.is_some() {
+        drop(begin(gateway, tenant, session, audience, Wish::Due));
+    }
+    Ok(session.clone())
+}
+
+/// Has the access token renewed if it ends soon, without waiting for that.
+pub fn renew_ahead(gateway: &Gateway, tenant: &Tenant, session: &Arc<Session>) {
+    let due = session.access_token.as_ref().is_some_and(|token| token.is_due(gateway.clock.now()));
+    if due && session.refresh_token.is_some() {
+        drop(begin(gateway, tenant, session, None, Wish::Due));
+    }
+}
+
+/// Renews tokens and claims now; within a minute of the last time the session comes back as it is.
+///
+/// # Errors
+/// See [`RenewalError`]; the session is then as it was, or has lost its tokens.
+pub async fn renew_now(gateway: &Gateway, tenant: &Tenant, session: &Arc<Session>) -> Outcome {
+    renewed(gateway, tenant, session, None, Wish::Now).await
+}
+
+/// When [`renew_now`] does something again; `None` if it cannot.
+pub fn renewable_from(session: &Session) -> Option<Timestamp> {
+    session.refresh_token.as_ref()?;
+    Some(session.access_token.as_ref().map_or(session.created_at, |token| token.issued_at.plus(COOLDOWN)))
+}
+
+/// The audience as tokens are kept by: none is that of the sign-in.
+fn further_audience<'a>(tenant: &Tenant, audience: Option<&'a str>) -> Result<Option<&'a str>, RenewalError> {
+    let settings = &tenant.settings;
+    match audience {
+        Some(audience) if settings.sign_in.fixed.audience.as_deref() == Some(audience) => Ok(None),
+        Some(audience) if !settings.tokens.audiences.iter().any(|known| known == audience) => {
+            Err(RenewalError::AudienceUnknown)
+        }
+        audience => Ok(audience),
+    }
+}
+
+async fn renewed(
+    gateway: &Gateway,
+    tenant: &Tenant,
+    session: &Arc<Session>,
+    audience: Option<&str>,
+    wish: Wish,
+) -> Outcome {
+    if session.refresh_token.is_none() {
+        return Err(RenewalError::NoToken);
+    }
+    loop {
+        match begin(gateway, tenant, session, audience, wish) {
+            Turn::Ours(renewal) => return Waiting::outcome(renewal).await,
+            // How it ends concerns those who wanted it.
+            Turn::After(other) => drop(other.outcome().await),
+            Turn::Paused(error) => return Err(error),
+        }
+    }
+}
+
+fn begin(gateway: &Gateway, tenant: &Tenant, session: &Arc<Session>, audience: Option<&str>, wish: Wish) -> Turn {
+    let work = || {
+        let job = Job {
+            sessions: gateway.sessions.clone(),
+            renewals: gateway.renewals.clone(),
+            metrics: gateway.metrics.clone(),
+            clock: gateway.clock.clone(),
+            provider: tenant.provider.clone(),
+            organizations: tenant.settings.sign_in.organizations.clone(),
+            end_session_on_refusal: tenant.settings.tokens.end_session_on_refusal,
+            audience: audience.map(str::to_owned),
+            wish,
+        };
+        job.run(session.clone())
+    };
+    gateway.renewals.begin(session, audience, work)
+}
+
+/// When a renewal is not needed after all.
+#[derive(Clone, Copy)]
+enum Wish {
+    /// The token is good for a while yet.
+    Due,
+    /// The last renewal was a moment ago.
+    Now,
+}
+
+/// All that a renewal needs, wherever the request is that began it.
+struct Job {
+    sessions: Arc<Sessions>,
+    renewals: Arc<Renewals>,
+    metrics: Arc<Metrics>,
+    clock: Clock,
+    provider: Provider,
+    organizations: Vec<String>,
+    end_session_on_refusal: bool,
+    audience: Option<String>,
+    wish: Wish,
+}
+
+impl Job {
+    async fn run(self, session: Arc<Session>) -> Outcome {
+        let mut session = self.sessions.current(&session).await?.ok_or(RenewalError::SessionEnded)?;
+        if let Some(unsaved) = self.renewals.take_unsaved(&session) {
+            session = self.keep(&session, unsaved).await?;
+        }
+        if self.is_met(&session) {
+            return Ok(session);
+        }
+        let Some(refresh_token) = &session.refresh_token else { return Err(RenewalError::NoToken) };
+        let held = Held {
+            refresh_token,
+            id_token: &session.id_token,
+            claims: &session.claims,
+            sub: &session.sub,
+            organizations: &self.organizations,
+        };
+        let refreshed = self.provider.refresh(&held, self.audience.as_deref()).await;
+        let result = refreshed.as_ref().map_or_else(RefreshError::code, |_| "ok");
+        let labels = [self.metrics.tenant(&session.tenant), result];
+        self.metrics.token_refreshes_total.with_label_values(&labels).inc();
+        match refreshed {
+            Ok(new) => {
+                let access_token = AccessToken {
+                    value: new.access_token,
+                    issued_at: self.clock.now(),
+                    expires_at: new.access_token_expires_at,
+                    scope: new.scope,
+                };
+                let tokens = RenewedTokens {
+                    audience: self.audience.clone(),
+                    access_token,
+                    refresh_token: new.refresh_token,
+                    id_token: new.id_token,
+                    claims: new.claims,
+                    session_expiry: new.session_expiry,
+                };
+                self.keep(&session, Renewal::Tokens(Box::new(tokens))).await
+            }
+            Err(error) => {
+                tracing::warn!(%error, code = error.code(), "the tokens of a session were not renewed");
+                self.give_up(&session, &error).await?;
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Whether somebody else has done already what is wanted here.
+    fn is_met(&self, session: &Session) -> bool {
+        let now = self.clock.now();
+        match (self.wish, session.access_token_for(self.audience.as_deref())) {
+            // One that came this very second is as new as can be, however short its life.
+            (Wish::Due, Some(token)) => !token.is_due(now) || token.issued_at >= now,
+            (Wish::Now, Some(token)) => now < token.issued_at.plus(COOLDOWN),
+            (_, None) => false,
+        }
+    }
+
+    /// Stores what the provider gave; nobody gets it before. What the store does not take is tried again next time.
+    async fn keep(&self, session: &Arc<Session>, renewal: Renewal) -> Outcome {
+        match self.sessions.renew(session, &renewal).await {
+            Ok(Some(session)) => Ok(session),
+            Ok(None) => {
+                if let Renewal::Tokens(tokens) = &renewal
+                    && let Some(token) = &tokens.refresh_token
+                {
+                    self.revoke(token).await;
+                }
+                Err(RenewalError::SessionEnded)
+            }
+            Err(error) => {
+                self.renewals.put_unsaved(session, renewal);
+                Err(error.into())
+            }
+        }
+    }
+
+    /// The session ended while the provider gave it new tokens: nobody has them, and nobody shall.
+    async fn revoke(&self, refresh_token: &SecretString) {
+        if let Err(error) = self.provider.revoke(refresh_token).await {
+            tracing::warn!(%error, code = error.code(), "the refresh token of an ended session could not be revoked");
+        }
+    }
+
+    /// Ends what the provider no longer wants; everything else stays as it is.
+    async fn give_up(&self, session: &Arc<Session>, error: &RefreshError) -> Result<(), RenewalError> {
+        let past = matches!(error, RefreshError::IdToken(IdTokenError::SessionExpiryPast { .. }));
+        let refused = matches!(error, RefreshError::Refused);
+        if past || (refused && self.end_session_on_refusal) {
+            self.sessions.end(session, EndReason::Refused).await?;
+        } else if refused {
+            self.sessions.renew(session, &Renewal::Ended).await?.ok_or(RenewalError::SessionEnded)?;
+        }
+        Ok(())
+    }
+}
