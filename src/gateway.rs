@@ -12,6 +12,7 @@ use url::Url;
 use self::renewals::Renewals;
 use crate::clock::Clock;
 use crate::config::Settings;
+use crate::local::PasswordDesk;
 use crate::metrics::Metrics;
 use crate::net::{Networks, Scheme, Visitor, split_port};
 use crate::oidc::Providers;
@@ -30,6 +31,8 @@ pub struct Gateway {
     pub providers: Arc<Providers>,
     /// Who is signed in.
     pub sessions: Arc<Sessions>,
+    /// Verifies passwords of local accounts.
+    pub passwords: PasswordDesk,
     /// Whose tokens are being renewed.
     pub renewals: Arc<Renewals>,
     /// Templates.
@@ -101,6 +104,7 @@ impl Gateway {
             tenants,
             providers,
             sessions,
+            passwords: PasswordDesk::new(clock.clone()),
             renewals: Renewals::new(clock.clone()),
             pages,
             metrics,

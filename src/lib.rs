@@ -4,9 +4,9 @@
 //!
 //! | floor | modules | what they are |
 //! | --- | --- | --- |
-//! | 0 ground | [`clock`], [`secret`], [`tenant_id`], [`net`], [`metrics`], [`request_path`], [`pages`] | time, secrets, the validated slug, addresses, every Prometheus series, the one form of a path, templates → HTML |
+//! | 0 ground | [`clock`], [`secret`], [`tenant_id`], [`net`], [`metrics`], [`request_path`], [`credentials`], [`pages`] | time, secrets, the validated slug, hashes of passwords, addresses, every Prometheus series, the one form of a path, templates → HTML |
 //! | 1 asked for | [`config`] | settings: raw → resolved and checked, all faults at once |
-//! | 2 skills | [`oidc`], [`session`], [`policy`], [`upstream`] | unaware of one another: the protocol; the record and its stores; who may pass; the applications behind us |
+//! | 2 skills | [`oidc`], [`session`], [`policy`], [`local`], [`upstream`] | unaware of one another: the protocol; the record and its stores; who may pass; local accounts; the applications behind us |
 //! | 3 domain | [`tenant`], [`gateway`] | a tenant, found once a request; the one state struct |
 //! | 4 use cases | [`flow`] | the product in domain words, no HTTP types |
 //! | 5 the outside | [`web`], [`server`] | routes, handlers, problems; accept, limit, time out, drain |
@@ -16,9 +16,11 @@
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod credentials;
 pub mod demo;
 pub mod flow;
 pub mod gateway;
+pub mod local;
 pub mod metrics;
 pub mod net;
 pub mod oidc;

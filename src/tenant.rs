@@ -6,7 +6,8 @@ use std::sync::Arc;
 use url::Url;
 
 use crate::config::{TenantSettings, UpstreamSettings};
-use crate::oidc::{Provider, ProviderSetupError, Providers};
+use crate::local::Accounts;
+use crate::oidc::{Bearer, Provider, ProviderSetupError, Providers};
 use crate::secret::{Key, RingKey};
 use crate::tenant_id::TenantId;
 use crate::upstream::{Upstream, UpstreamSetupError};
@@ -40,7 +41,12 @@ pub struct Tenant {
     pub provider: Provider,
     /// The applications behind it, the most specific first.
     pub upstreams: Vec<Upstream>,
+    /// How access tokens that come as bearers are checked; none where the tenant has no API.
+    pub bearer: Option<Bearer>,
+    /// Its local accounts; none where there are none.
+    pub accounts: Option<Accounts>,
     attempt_key: Key,
+    form_key: Key,
 }
 
 impl Tenant {
@@ -56,7 +62,10 @@ impl Tenant {
             Upstream::new(settings.clone()).map_err(cannot)
         };
         let upstreams = settings.upstreams.iter().map(upstream).collect::<Result<_, _>>()?;
-        Ok(Self { settings, provider, upstreams, attempt_key })
+        let bearer = Bearer::new(&provider, &settings);
+        let accounts = Accounts::new(&settings.local_users);
+        let form_key = ring.derive(&settings.id, "form");
+        Ok(Self { settings, provider, upstreams, bearer, accounts, attempt_key, form_key })
     }
 
     /// Its id.
@@ -67,6 +76,11 @@ impl Tenant {
     /// The key of one sign-in attempt: whatever the attempt needs derives from it.
     pub fn attempt_key(&self, attempt: &str) -> Key {
         self.attempt_key.derive(attempt.as_bytes(), &[b"attempt"])
+    }
+
+    /// The key that seals what proves a form to be ours.
+    pub const fn form_key(&self) -> &Key {
+        &self.form_key
     }
 
     /// Checks an address that somebody wants to come back to: a path below the tenant's own, or a URL on an origin
@@ -122,7 +136,7 @@ fn return_to_own(place: &Place, url: &Url, shared: bool) -> Result<ReturnTo, Ret
         return Err(ReturnToError::OutsideTenant);
     }
     let route = path.strip_prefix(&place.base).unwrap_or_default().trim_end_matches('/');
-    if ["/login", "/signup", "/callback", "/logout"].contains(&route) {
+    if ["/login", "/login/local", "/signup", "/callback", "/logout"].contains(&route) {
         return Err(ReturnToError::OwnRoute);
     }
     Ok(ReturnTo(url[url::Position::BeforePath..].to_owned()))

@@ -34,6 +34,10 @@ const HOMES: &[(&str, &[&str])] = &[
     ("clap_complete", &["cli"]),
     ("tracing_subscriber", &["cli"]),
     ("aws_lc_rs", &["secret"]),
+    ("argon2", &["credentials"]),
+    ("bcrypt", &["credentials"]),
+    ("governor", &["local"]),
+    ("rpassword", &["cli"]),
 ];
 
 /// What asks the system for the time, which only `clock` may.

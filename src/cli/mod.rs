@@ -10,6 +10,7 @@ mod online;
 mod serve;
 mod tenant_add;
 mod urls;
+mod user;
 mod users;
 
 use std::ffi::OsString;
@@ -100,6 +101,9 @@ The demo reads no settings file, no tenant file and no variable. Of the settings
     /// Manage tenant files
     #[command(subcommand)]
     Tenant(TenantCommand),
+    /// Manage local accounts, which sign in with a name and a password
+    #[command(subcommand)]
+    User(UserCommand),
     /// See who has signed in
     #[command(subcommand)]
     Users(UsersCommand),
@@ -141,6 +145,16 @@ enum UsersCommand {
         #[arg(long)]
         json: bool,
     },
+}
+
+#[derive(Subcommand, Debug)]
+enum UserCommand {
+    /// Make a local account: into the tenant's local_users_file, or printed to be pasted into the tenant's file
+    #[command(after_help = "Example: lychgate user add acme ada < password.txt")]
+    Add(user::Account),
+    /// Give a local account another password
+    #[command(after_help = "Example: lychgate user passwd acme ada")]
+    Passwd(user::Account),
 }
 
 /// Settings that are flags as well; each wins over environment and file.
@@ -236,6 +250,8 @@ fn run(cli: Cli) -> Exit {
         Some(Command::Urls { tenant, json }) => {
             with_settings(cli.config, |loaded| urls::run(&loaded.settings, tenant.as_ref(), json))
         }
+        Some(Command::User(UserCommand::Add(account))) => user::add(&account, &cli.config.sources()),
+        Some(Command::User(UserCommand::Passwd(account))) => user::passwd(&account, &cli.config.sources()),
         Some(Command::Explain(args)) => with_settings(cli.config, |loaded| explain::run(&loaded, &args)),
         Some(Command::Users(UsersCommand::List { tenant, json })) => {
             with_settings(cli.config, |loaded| block_on(users::list(&loaded.settings, tenant.as_ref(), json)))

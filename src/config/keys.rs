@@ -88,6 +88,16 @@ pub(super) const SETTINGS: &[Key] = &[
     with("metrics.tenant_label_limit", "200", "Tenants beyond this many share the metric label `_other`."),
 ];
 
+/// The keys of one local account.
+const LOCAL_USER: &[Key] = &[
+    none("name", r#""ada""#, "What they sign in with; case makes no difference."),
+    none("password_hash", r#""$argon2id$v=19$…""#, "As `lychgate user add` prints it: argon2id or bcrypt."),
+    none("email", r#""ada@acme.example""#, "Their e-mail address."),
+    none("display_name", r#""Ada Lovelace""#, "What they are called."),
+    with("groups", "[]", "The claim `groups`."),
+    none("claims", r#"{ department = "treasury" }"#, "Further claims, texts."),
+];
+
 /// The keys of a tenant file.
 pub(super) const TENANT: &[Key] = &[
     none("domain", r#""acme.eu.auth0.com""#, "The Auth0 tenant's host name. Either this or `issuer`."),
@@ -146,6 +156,11 @@ pub(super) const TENANT: &[Key] = &[
     none("logo", r#""https://acme.example/logo.svg""#, "A picture for the pages, https or a path of ours."),
     none("accent_color", r##""#eb5424""##, "The pages' colour."),
     none("support_url", r#""https://acme.example/help""#, "Where people get help, https or mailto."),
+    none(
+        "local_users_file",
+        r#""acme.htpasswd""#,
+        "Local accounts: a file of names and hashes, as htpasswd writes it.",
+    ),
     with("remember_users", "true", "Whether users seen are remembered."),
     with("default_rule", r#""signed_in""#, "Who passes where no rule matches: signed_in, or deny (nobody)."),
     with("hosts", "[]", "Host names at whose root this tenant stands."),
@@ -171,6 +186,10 @@ pub(super) const TENANT: &[Key] = &[
     ),
     with("session.idle", r#""1d""#, "Ends a session after this long without a request."),
     with("session.absolute", r#""7d""#, "Ends a session after this long in any case."),
+    with("api.audiences", "[]", "APIs, as `aud` names them, whose access tokens count as bearers; empty: none do."),
+    with("api.signing_alg", r#""RS256""#, "The one algorithm of those tokens: RS256, PS256, ES256 or EdDSA."),
+    with("local.session_idle", r#""15m""#, "The same as session.idle for local accounts."),
+    with("local.session_absolute", r#""8h""#, "The same as session.absolute for local accounts."),
     with(
         "tokens.audiences",
         "[]",
@@ -214,6 +233,7 @@ pub(super) const TENANT: &[Key] = &[
         "",
         "Parameters of any other name that go to the provider as they are: ext-color = \"red\".",
     ),
+    list("local_users", LOCAL_USER, "Local accounts: people who sign in here with a name and a password."),
     list("rules", RULE, "Who may do what; the first rule that matches decides."),
 ];
 

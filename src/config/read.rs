@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::keys::SETTINGS;
+use super::keys::{SETTINGS, TENANT};
 use super::layers::{self, Layer, Origin, tenant_of};
 use super::read_tenant::{self, TenantFile};
 use super::reader::Reader;
@@ -72,6 +72,26 @@ fn read_all(sources: &Sources) -> (Settings, Vec<Fault>, Vec<Fault>) {
     let (tenants, clashes) = without_clashes(tenants, &settings);
     tenant_faults.extend(clashes);
     (Settings { tenants, ..settings }, faults, tenant_faults)
+}
+
+/// A reader of one tenant's file.
+///
+/// # Errors
+/// There is no such tenant, or what leads to its file is faulty.
+pub(super) fn tenant_reader<'a>(sources: &'a Sources, tenant: &TenantId) -> Result<Reader<'a>, Faults> {
+    let mut faults = Vec::new();
+    let folder = process_settings(sources, &mut faults).tenants_dir;
+    let files = tenant_files(sources, &folder, &mut faults);
+    match files.iter().find(|file| file.id == *tenant) {
+        Some(file) if faults.is_empty() => Ok(Reader::new(sources, TENANT, file.origin.clone(), &file.layers)),
+        None if faults.is_empty() => Err(Faults(vec![Fault {
+            file: sources.shown(&Origin::File(folder)),
+            key: String::new(),
+            reason: format!("there is no tenant {tenant}"),
+            help: Some("`lychgate tenant add` makes one".to_owned()),
+        }])),
+        _ => Err(Faults(faults)),
+    }
 }
 
 fn seconds(from: u64, to: Duration) -> RangeInclusive<Duration> {
@@ -285,6 +305,14 @@ fn without_clashes(tenants: Vec<(String, TenantSettings)>, settings: &Settings) 
             }
             let same_client = tenant.provider.issuer == other.provider.issuer
                 && tenant.provider.client_id == other.provider.client_id;
+            let same_api = tenant.provider.issuer == other.provider.issuer
+                && tenant.api.audiences.iter().any(|audience| other.api.audiences.contains(audience));
+            if same_api && !told_apart(&tenant, other) {
+                let reason =
+                    format!("an API of the same issuer is also one of {other_file}: its tokens would pass at both");
+                let help = "give each API to one tenant, or set `organizations` in both, with none in both";
+                fault("api.audiences", reason, help);
+            }
             if same_client && !told_apart(&tenant, other) {
                 let reason =
                     format!("issuer and client_id are also those of {other_file}, and nothing tells the two apart");

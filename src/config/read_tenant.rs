@@ -12,8 +12,9 @@ use super::read::LONGEST;
 use super::read_policy;
 use super::reader::Reader;
 use super::{
-    AuthorizeParams, ClientAuth, Fault, FetchSettings, Look, ProviderSettings, ResponseMode, SessionLimits,
-    SignInSettings, SignOutSettings, SigningAlg, Sources, TenantSettings, read_upstream, tokens, values,
+    ApiSettings, AuthorizeParams, ClientAuth, Fault, FetchSettings, Look, ProviderSettings, ResponseMode,
+    SessionLimits, SignInSettings, SignOutSettings, SigningAlg, Sources, TenantSettings, local_users, read_upstream,
+    tokens, values,
 };
 use crate::secret::SecretString;
 use crate::tenant_id::TenantId;
@@ -92,6 +93,7 @@ pub(super) fn tenant(reader: &mut Reader<'_>, id: TenantId, public_url: Option<&
     let hosts = reader.list("hosts", values::host).unwrap_or_default();
     let prefix = if reader.is_set("prefix") { reader.parsed("prefix", values::prefix) } else { reader.skip("prefix") };
     let sign_in = sign_in(reader);
+    let api = api(reader);
     let clear = public_url.is_some_and(|url| url.scheme() != "https" && !values::is_loopback(url));
     if sign_in.response_mode == ResponseMode::FormPost && clear && hosts.is_empty() {
         let help = "set an https public_url, or use query";
@@ -114,6 +116,8 @@ pub(super) fn tenant(reader: &mut Reader<'_>, id: TenantId, public_url: Option<&
         hosts,
         prefix,
         sign_in,
+        api,
+        local_users: local_users::users(reader),
         session: session(reader),
         tokens,
         sign_out: SignOutSettings {
@@ -130,6 +134,10 @@ pub(super) fn tenant(reader: &mut Reader<'_>, id: TenantId, public_url: Option<&
         remember_users: reader.flag("remember_users").unwrap_or_default(),
         provider: provider?,
     };
+    if tenant.api.audiences.contains(&tenant.provider.client_id) {
+        let help = "write the API's identifier; tokens for the client are id tokens";
+        reader.fault("api.audiences", "holds client_id, which is no API", Some(help));
+    }
     if tenant.sign_out.federated && !tenant.provider.auth0 {
         reader.fault(
             "federated_logout",
@@ -264,8 +272,7 @@ fn sign_in(reader: &mut Reader<'_>) -> SignInSettings {
         max_age: reader.seconds("max_age", &(Duration::ZERO..=LONGEST)),
         acr_values: reader.text("acr_values"),
     };
-    let text = |text: &str| if text.is_empty() { Err("is empty".to_owned()) } else { Ok(text.to_owned()) };
-    let mut organizations = reader.list("organizations", text).unwrap_or_default();
+    let mut organizations = reader.list("organizations", values::not_empty).unwrap_or_default();
     if let Some(organization) = &fixed.organization {
         if !organizations.is_empty() && !organizations.contains(organization) {
             reader.fault(
@@ -305,6 +312,13 @@ fn sign_in(reader: &mut Reader<'_>) -> SignInSettings {
     }
 }
 
+fn api(reader: &mut Reader<'_>) -> ApiSettings {
+    ApiSettings {
+        audiences: reader.list("api.audiences", values::not_empty).unwrap_or_default(),
+        signing_alg: reader.choice("api.signing_alg", &ALGS[..4]).unwrap_or(SigningAlg::Rs256),
+    }
+}
+
 fn allowed_param(text: &str) -> Result<String, String> {
     match REQUEST_PARAMS.contains(&text) {
         true => Ok(text.to_owned()),
@@ -313,14 +327,21 @@ fn allowed_param(text: &str) -> Result<String, String> {
 }
 
 fn session(reader: &mut Reader<'_>) -> SessionLimits {
+    let (idle, absolute) = limits(reader, "session.idle", "session.absolute");
+    let (local_idle, local_absolute) = limits(reader, "local.session_idle", "local.session_absolute");
+    SessionLimits { idle, absolute, local_idle, local_absolute }
+}
+
+fn limits(reader: &mut Reader<'_>, idle_key: &str, absolute_key: &str) -> (Duration, Duration) {
     let range = Duration::from_mins(1)..=LONGEST;
-    let (idle, absolute) = (reader.duration("session.idle", &range), reader.duration("session.absolute", &range));
+    let (idle, absolute) = (reader.duration(idle_key, &range), reader.duration(absolute_key, &range));
     if let (Some(idle), Some(absolute)) = (idle, absolute)
         && idle > absolute
     {
-        reader.fault("session.idle", "is longer than session.absolute", Some("make it shorter, or the other longer"));
+        let reason = format!("is longer than {absolute_key}");
+        reader.fault(idle_key, reason, Some("make it shorter, or the other longer"));
     }
-    SessionLimits { idle: idle.unwrap_or_default(), absolute: absolute.unwrap_or_default() }
+    (idle.unwrap_or_default(), absolute.unwrap_or_default())
 }
 
 /// A domain that takes in every host where one signs in, all of them https.

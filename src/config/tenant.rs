@@ -1,11 +1,13 @@
 //! The resolved settings of one tenant.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use url::Url;
 
 use super::{IdentitySettings, PolicySettings, TokenSettings, UpstreamSettings, values};
+use crate::credentials::PasswordHash;
 use crate::secret::SecretString;
 use crate::tenant_id::TenantId;
 
@@ -22,6 +24,10 @@ pub struct TenantSettings {
     pub provider: ProviderSettings,
     /// How a sign-in is asked for.
     pub sign_in: SignInSettings,
+    /// Whose access tokens count besides sessions.
+    pub api: ApiSettings,
+    /// Who may sign in with a name and a password that we know ourselves; nobody where it is empty.
+    pub local_users: Vec<LocalUser>,
     /// How long a session lives.
     pub session: SessionLimits,
     /// What becomes of a session's tokens.
@@ -137,6 +143,15 @@ impl SigningAlg {
     }
 }
 
+/// The APIs that the tenant stands in front of: access tokens for them count as bearers.
+#[derive(Clone, Debug)]
+pub struct ApiSettings {
+    /// Their identifiers, as `aud` says them; empty: no bearer is looked at.
+    pub audiences: Vec<String>,
+    /// The one algorithm that access tokens may be signed with; never HS256.
+    pub signing_alg: SigningAlg,
+}
+
 /// How a sign-in is asked for.
 #[derive(Clone, Debug)]
 pub struct SignInSettings {
@@ -201,6 +216,55 @@ pub struct OriginPattern {
     pub subdomains: bool,
 }
 
+/// The issuer of local accounts; never a provider's, which is a URL.
+pub const LOCAL_ISSUER: &str = "urn:lychgate:local";
+
+impl fmt::Display for OriginPattern {
+    /// As a source expression of a Content-Security-Policy.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let star = if self.subdomains { "*." } else { "" };
+        write!(f, "{}://{star}{}", self.scheme, self.host)?;
+        let own = if self.scheme == "https" { 443 } else { 80 };
+        if self.port == own { Ok(()) } else { write!(f, ":{}", self.port) }
+    }
+}
+
+/// Somebody with a local account.
+#[derive(Clone, Debug)]
+pub struct LocalUser {
+    /// The name, as it was written.
+    pub name: String,
+    /// The hash of the password.
+    pub password_hash: PasswordHash,
+    /// The e-mail address; it counts as verified.
+    pub email: Option<String>,
+    /// What the person is called.
+    pub display_name: Option<String>,
+    /// The groups they belong to.
+    pub groups: Vec<String>,
+    /// Further claims.
+    pub claims: BTreeMap<String, String>,
+}
+
+impl LocalUser {
+    /// An account about which nothing more is known.
+    pub fn new(name: &str, password_hash: PasswordHash) -> Self {
+        Self {
+            name: name.to_owned(),
+            password_hash,
+            email: None,
+            display_name: None,
+            groups: Vec::new(),
+            claims: BTreeMap::new(),
+        }
+    }
+
+    /// Their `sub`, in Auth0's form: an application that sees no issuer cannot take it for a provider's.
+    pub fn subject(&self) -> String {
+        format!("local|{}", self.name)
+    }
+}
+
 /// How long a session lives.
 #[derive(Clone, Debug)]
 pub struct SessionLimits {
@@ -208,6 +272,22 @@ pub struct SessionLimits {
     pub idle: Duration,
     /// Ends after this long in any case.
     pub absolute: Duration,
+    /// The same as `idle` for sessions of local accounts.
+    pub local_idle: Duration,
+    /// The same as `absolute` for sessions of local accounts.
+    pub local_absolute: Duration,
+}
+
+impl SessionLimits {
+    /// The idle limit of a session of this issuer.
+    pub fn idle_of(&self, issuer: &str) -> Duration {
+        if issuer == LOCAL_ISSUER { self.local_idle } else { self.idle }
+    }
+
+    /// The absolute limit of a session of this issuer.
+    pub fn absolute_of(&self, issuer: &str) -> Duration {
+        if issuer == LOCAL_ISSUER { self.local_absolute } else { self.absolute }
+    }
 }
 
 /// How a sign-out goes on at the provider.

@@ -11,6 +11,11 @@ type Refused = String;
 
 const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
 
+/// Reads any text but an empty one.
+pub(super) fn not_empty(text: &str) -> Result<String, Refused> {
+    if text.is_empty() { Err("is empty".into()) } else { Ok(text.to_owned()) }
+}
+
 /// Reads `1d`, `12h`, `15m`, `30s`, `250ms`, or seconds without a unit.
 pub(super) fn duration(text: &str) -> Result<Duration, Refused> {
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();

@@ -122,7 +122,12 @@ fn spoil(claims: &mut Map<String, Value>, fault: &Fault, access_token: &str, now
 }
 
 /// The token as it must not be signed; `None` where `fault` is about something else.
-fn sign_wrongly(keys: &Keys, claims: &Map<String, Value>, secret: &SecretString, fault: &Fault) -> Option<String> {
+pub(super) fn sign_wrongly(
+    keys: &Keys,
+    claims: &Map<String, Value>,
+    secret: &SecretString,
+    fault: &Fault,
+) -> Option<String> {
     Some(match fault {
         Fault::BadSignature => keys::with_bad_signature(&keys.sign(Some(keys.kid()), "JWT", claims)),
         Fault::AlgNone => keys::unsigned(claims),

@@ -13,6 +13,7 @@ mod discovery;
 mod fault;
 mod id_token;
 mod keys;
+mod mint;
 mod pages;
 mod routes;
 mod serve;

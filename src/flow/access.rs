@@ -6,14 +6,18 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use crate::clock::Timestamp;
 use crate::gateway::Gateway;
+use crate::oidc::AccessToken;
 use crate::policy::{self, Decision, Question, Subject, Verdict};
 use crate::request_path::RequestPath;
+use crate::secret::SecretString;
 use crate::session::{Session, StoreError};
 use crate::tenant::Tenant;
 
 /// The session that this value of the session cookie opens at `tenant`. One that another provider began is none: its
-/// `sub` may be somebody else's at this one, and its tokens are no business of this one.
+/// `sub` may be somebody else's at this one, and its tokens are no business of this one. Nor is one of a local account
+/// that is gone.
 ///
 /// # Errors
 /// The store did not answer; nothing is known about the session then.
@@ -23,7 +27,11 @@ pub async fn session(
     unverified_cookie: &str,
 ) -> Result<Option<Arc<Session>>, StoreError> {
     let found = gateway.sessions.find(tenant.id(), &tenant.settings.session, unverified_cookie).await?;
-    Ok(found.filter(|session| session.issuer == tenant.settings.provider.issuer))
+    Ok(found.filter(|session| match (&tenant.accounts, session.is_local()) {
+        (Some(accounts), true) => accounts.have(&session.sub),
+        (None, true) => false,
+        (_, false) => session.issuer == tenant.settings.provider.issuer,
+    }))
 }
 
 /// A request that wants to pass, as our own listener or a trusted proxy saw it.
@@ -37,6 +45,8 @@ pub struct Knock<'a> {
     pub path: &'a RequestPath<'a>,
     /// The client.
     pub address: IpAddr,
+    /// The access token that the request brought as a bearer, checked. It then says who asks, whatever else is there.
+    pub token: Option<Arc<AccessToken>>,
     /// The session that the request's cookie opened.
     pub session: Option<Arc<Session>>,
 }
@@ -51,6 +61,7 @@ pub struct Permit {
 enum Who {
     Anybody,
     Session(Arc<Session>),
+    Bearer(Arc<AccessToken>),
 }
 
 /// Who a request passes as.
@@ -63,18 +74,62 @@ pub struct Identity<'a> {
 }
 
 impl Permit {
-    /// Who it is; nobody on a public path without a session.
+    /// Who it is; nobody on a public path without session and token.
     pub fn identity(&self) -> Option<Identity<'_>> {
-        let session = self.session()?;
-        Some(Identity { sub: &session.sub, claims: &session.claims })
+        match &self.who {
+            Who::Anybody => None,
+            Who::Session(session) => Some(Identity { sub: &session.sub, claims: &session.claims }),
+            Who::Bearer(token) => Some(Identity { sub: &token.sub, claims: &token.claims }),
+        }
     }
 
     /// The session, if the request passes by one.
     pub fn session(&self) -> Option<&Arc<Session>> {
+        if let Who::Session(session) = &self.who { Some(session) } else { None }
+    }
+
+    /// The access token that the request brought, if it passes by that.
+    pub fn token(&self) -> Option<&Arc<AccessToken>> {
+        if let Who::Bearer(token) = &self.who { Some(token) } else { None }
+    }
+
+    /// The access token that says who it is: the one that the request brought, or the session's, unless it has ended.
+    pub fn access_token(&self, now: Timestamp) -> Option<&SecretString> {
         match &self.who {
             Who::Anybody => None,
-            Who::Session(session) => Some(session),
+            Who::Session(session) => {
+                session.access_token.as_ref().filter(|token| token.is_usable(now)).map(|token| &token.value)
+            }
+            Who::Bearer(token) => Some(&token.text),
         }
+    }
+}
+
+impl Who {
+    fn of(token: Option<Arc<AccessToken>>, session: Option<Arc<Session>>) -> Self {
+        match (token, session) {
+            (Some(token), _) => Self::Bearer(token),
+            (None, Some(session)) => Self::Session(session),
+            (None, None) => Self::Anybody,
+        }
+    }
+
+    fn claims(&self) -> Option<&Map<String, Value>> {
+        match self {
+            Self::Anybody => None,
+            Self::Session(session) => Some(&session.claims),
+            Self::Bearer(token) => Some(&token.claims),
+        }
+    }
+
+    /// As the policy sees them.
+    fn subject(&self, now: Timestamp) -> Option<Subject<'_>> {
+        let scope = match self {
+            Self::Anybody => None,
+            Self::Session(session) => session.scope(),
+            Self::Bearer(token) => Some(token.scope.as_str()),
+        };
+        self.claims().map(|claims| Subject { claims, scope, now })
     }
 }
 
@@ -84,19 +139,15 @@ impl Permit {
 /// It may not pass; the decision says why.
 pub fn admit<'t>(gateway: &Gateway, tenant: &'t Tenant, knock: Knock<'_>) -> Result<Permit, Decision<'t>> {
     let question = Question { method: knock.method, host: knock.host, path: knock.path, address: knock.address };
-    let subject = knock.session.as_ref().map(|session| Subject {
-        claims: &session.claims,
-        scope: session.scope(),
-        now: gateway.clock.now(),
-    });
-    let decision = policy::decide(&tenant.settings.policy, &question, subject.as_ref());
+    let who = Who::of(knock.token, knock.session);
+    let decision = policy::decide(&tenant.settings.policy, &question, who.subject(gateway.clock.now()).as_ref());
     match decision.verdict {
-        Verdict::Allowed => Ok(Permit { who: knock.session.map_or(Who::Anybody, Who::Session) }),
+        Verdict::Allowed => Ok(Permit { who }),
         // Whom `[access]` no longer admits passes here, too, but as nobody in particular.
         Verdict::Public => {
             let access = &tenant.settings.policy.access;
-            let session = knock.session.filter(|session| policy::admits(access, &session.claims).is_ok());
-            Ok(Permit { who: session.map_or(Who::Anybody, Who::Session) })
+            let known = who.claims().is_none_or(|claims| policy::admits(access, claims).is_ok());
+            Ok(Permit { who: if known { who } else { Who::Anybody } })
         }
         _ => Err(decision),
     }

@@ -206,7 +206,7 @@ fn own_attempt(
 }
 
 /// What may fail without undoing the sign-in: the browser's previous session ends, the user is remembered.
-async fn after_sign_in(gateway: &Gateway, tenant: &Tenant, previous: Option<&Session>, seen: &SeenUser) {
+pub(super) async fn after_sign_in(gateway: &Gateway, tenant: &Tenant, previous: Option<&Session>, seen: &SeenUser) {
     if let Some(previous) = previous
         && let Err(error) = gateway.sessions.end(previous, EndReason::Replaced).await
     {

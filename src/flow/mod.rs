@@ -4,6 +4,7 @@
 pub mod access;
 pub mod attempt;
 pub mod callback;
+pub mod local_sign_in;
 pub mod renewal;
 pub mod sign_in;
 pub mod sign_out;

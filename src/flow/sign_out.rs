@@ -30,7 +30,9 @@ pub async fn sign_out(
         state: None,
         ui_locales: None,
     };
-    let at_provider = if settings.at_provider { tenant.provider.sign_out_url(&request).await } else { None };
+    // The provider knows nothing of a local account.
+    let asks_provider = settings.at_provider && session.is_none_or(|session| !session.is_local());
+    let at_provider = if asks_provider { tenant.provider.sign_out_url(&request).await } else { None };
     let kind = match (session, &at_provider) {
         (None, _) => "no_session",
         (Some(_), Some(_)) => "provider",

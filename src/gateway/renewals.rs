@@ -297,7 +297,7 @@ mod tests {
                 session_expiry: None,
                 user_agent: None,
             };
-            let limits = SessionLimits { idle: day, absolute: day };
+            let limits = SessionLimits { idle: day, absolute: day, local_idle: day, local_absolute: day };
             self.sessions.create(&tenant.parse().unwrap(), &limits, new).await.unwrap().1
         }
     }

@@ -23,15 +23,11 @@ use std::fmt;
 use jsonwebtoken::DecodingKey;
 use serde_json::{Map, Value};
 
-use super::key_set::{KeySet, algorithm};
+use super::jwt::{Claims, JwtError, UnverifiedJwt};
+use super::key_set::KeySet;
 use crate::clock::Timestamp;
 use crate::config::{MULTI_FACTOR, SigningAlg};
-use crate::secret::{ExposeSecret, SecretString, base64url, from_base64url, same, sha256, sha512};
-
-/// Bytes of a token.
-const TOKEN_MAX: usize = 64 * 1024;
-/// Characters of `sub` (OpenID Connect Core, section 2).
-const SUB_MAX: usize = 255;
+use crate::secret::{ExposeSecret, SecretString, base64url, same, sha256, sha512};
 
 /// What the sign-in asked for, to compare the id token with.
 #[derive(Clone, Copy)]
@@ -65,38 +61,12 @@ impl fmt::Debug for Expected<'_> {
 pub enum IdTokenError {
     #[error("there is no id token")]
     Missing,
-    #[error("the id token is malformed: {0}")]
-    Malformed(&'static str),
-    #[error("the id token is signed with {got:?}, not with {}", .expected.as_str())]
-    Alg { got: String, expected: SigningAlg },
-    #[error("no key of the provider fits the id token")]
-    KeyUnknown,
-    #[error("more than one key of the provider fits the id token")]
-    KeyAmbiguous,
-    #[error("the signature of the id token is wrong")]
-    Signature,
-    #[error("the id token has no iss")]
-    IssMissing,
-    #[error("the id token is of the issuer {got:?}, not of {expected:?}")]
-    Iss { got: String, expected: String },
-    #[error("the id token has no sub")]
-    SubMissing,
-    #[error("the id token has no aud")]
-    AudMissing,
+    #[error("id token: {0}")]
+    Jwt(#[from] JwtError),
     #[error("the id token is for another audience than this client")]
     Aud,
     #[error("the id token was asked for by another client, or does not say by whom")]
     Azp,
-    #[error("the id token has no exp")]
-    ExpMissing,
-    #[error("the id token ended at {exp}, and here it is {now}")]
-    Expired { exp: Timestamp, now: Timestamp },
-    #[error("the id token has no iat")]
-    IatMissing,
-    #[error("the id token was made at {iat}, and here it is {now}")]
-    Iat { iat: Timestamp, now: Timestamp },
-    #[error("the id token counts from {nbf} on, and here it is {now}")]
-    Nbf { nbf: Timestamp, now: Timestamp },
     #[error("the id token has no nonce")]
     NonceMissing,
     #[error("the id token has the nonce of another sign-in")]
@@ -120,22 +90,22 @@ impl IdTokenError {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::Missing => "id_token_missing",
-            Self::Malformed(_) => "id_token_malformed",
-            Self::Alg { .. } => "id_token_alg",
-            Self::KeyUnknown => "id_token_key_unknown",
-            Self::KeyAmbiguous => "id_token_key_ambiguous",
-            Self::Signature => "id_token_signature",
-            Self::IssMissing => "id_token_iss_missing",
-            Self::Iss { .. } => "id_token_iss",
-            Self::SubMissing => "id_token_sub_missing",
-            Self::AudMissing => "id_token_aud_missing",
+            Self::Jwt(JwtError::Malformed(_)) => "id_token_malformed",
+            Self::Jwt(JwtError::Alg { .. }) => "id_token_alg",
+            Self::Jwt(JwtError::KeyUnknown) => "id_token_key_unknown",
+            Self::Jwt(JwtError::KeyAmbiguous) => "id_token_key_ambiguous",
+            Self::Jwt(JwtError::Signature) => "id_token_signature",
+            Self::Jwt(JwtError::IssMissing) => "id_token_iss_missing",
+            Self::Jwt(JwtError::Iss { .. }) => "id_token_iss",
+            Self::Jwt(JwtError::SubMissing) => "id_token_sub_missing",
+            Self::Jwt(JwtError::AudMissing) => "id_token_aud_missing",
+            Self::Jwt(JwtError::ExpMissing) => "id_token_exp_missing",
+            Self::Jwt(JwtError::Expired { .. }) => "id_token_expired",
+            Self::Jwt(JwtError::IatMissing) => "id_token_iat_missing",
+            Self::Jwt(JwtError::Iat { .. }) => "id_token_iat",
+            Self::Jwt(JwtError::Nbf { .. }) => "id_token_nbf",
             Self::Aud => "id_token_aud",
             Self::Azp => "id_token_azp",
-            Self::ExpMissing => "id_token_exp_missing",
-            Self::Expired { .. } => "id_token_expired",
-            Self::IatMissing => "id_token_iat_missing",
-            Self::Iat { .. } => "id_token_iat",
-            Self::Nbf { .. } => "id_token_nbf",
             Self::NonceMissing => "id_token_nonce_missing",
             Self::Nonce => "id_token_nonce",
             Self::AtHash => "id_token_at_hash",
@@ -148,94 +118,29 @@ impl IdTokenError {
     }
 }
 
-/// An id token taken apart, of which nothing is believed.
-pub(super) struct UnverifiedIdToken<'a> {
-    /// Header and payload, as they were signed.
-    message: &'a str,
-    payload: Vec<u8>,
-    signature: &'a str,
-    alg: String,
-    kid: Option<String>,
+/// Takes an id token apart.
+///
+/// # Errors
+/// There is none, or it is no signed token.
+pub(super) fn unverified(token: &str) -> Result<UnverifiedJwt<'_>, IdTokenError> {
+    if token.is_empty() {
+        return Err(IdTokenError::Missing);
+    }
+    let unverified = UnverifiedJwt::parse(token)?;
+    // RFC 8725, section 3.11: a token that says it is of another kind, such as a logout token, is no id token.
+    match unverified.typ() {
+        Some(typ) if !typ.eq_ignore_ascii_case("JWT") => {
+            Err(JwtError::Malformed("its header has another typ than JWT").into())
+        }
+        _ => Ok(unverified),
+    }
 }
 
-impl<'a> UnverifiedIdToken<'a> {
-    /// Takes a token apart (RFC 7515, section 7.1) and reads its header.
-    ///
-    /// # Errors
-    /// [`IdTokenError::Missing`] if it is empty, [`IdTokenError::Malformed`] if it is no signed token.
-    pub(super) fn parse(token: &'a str) -> Result<Self, IdTokenError> {
-        use IdTokenError::Malformed;
-        if token.is_empty() {
-            return Err(IdTokenError::Missing);
-        }
-        if token.len() > TOKEN_MAX {
-            return Err(Malformed("longer than 64 KiB"));
-        }
-        let (message, signature) = token.rsplit_once('.').ok_or(Malformed("not three parts"))?;
-        let (header, payload) = message.split_once('.').ok_or(Malformed("not three parts"))?;
-        let [header, payload] = [header, payload].map(from_base64url);
-        let (header, payload) = header.zip(payload).ok_or(Malformed("not base64url"))?;
-        from_base64url(signature).ok_or(Malformed("not base64url"))?;
-
-        let header: Map<String, Value> =
-            serde_json::from_slice(&header).map_err(|_| Malformed("its header is no JSON object"))?;
-        // No extension of RFC 7515, section 4.1.11, is understood here.
-        if header.contains_key("crit") {
-            return Err(Malformed("its header has crit"));
-        }
-        let text = |name| match header.get(name) {
-            None => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text.clone())),
-            Some(_) => Err(Malformed("alg, kid or typ is no text")),
-        };
-        // RFC 8725, section 3.11: a token that says it is of another kind, such as a logout token, is no id token.
-        if text("typ")?.is_some_and(|typ| !typ.eq_ignore_ascii_case("JWT")) {
-            return Err(Malformed("its header has another typ than JWT"));
-        }
-        let alg = text("alg")?.ok_or(Malformed("its header has no alg"))?;
-        Ok(Self { message, payload, signature, alg, kid: text("kid")? })
-    }
-
-    /// The id of the key it says it is signed with.
-    pub(super) fn kid(&self) -> Option<&str> {
-        self.kid.as_deref()
-    }
-
-    /// The claims of an id token that was verified when it came.
-    pub(super) fn claims_again(&self) -> Option<Map<String, Value>> {
-        let mut claims = Claims(serde_json::from_slice(&self.payload).ok()?);
-        claims.normalise();
-        Some(claims.0)
-    }
-
-    /// 7. `alg` is the one agreed upon. What the header says is compared, never obeyed.
-    pub(super) fn check_alg(&self, expected: SigningAlg) -> Result<(), IdTokenError> {
-        if self.alg == expected.as_str() {
-            return Ok(());
-        }
-        Err(IdTokenError::Alg { got: self.alg.chars().take(16).collect(), expected })
-    }
-
-    /// 6, 7 and 8: the claims, if the signature is good.
-    fn verify(self, keys: &KeySet, checks: &Checks<'_>) -> Result<Claims, IdTokenError> {
-        self.check_alg(checks.alg)?;
-        let from_secret;
-        let key = if checks.alg == SigningAlg::Hs256 {
-            // 8. The octets of the client secret, never a key of the set.
-            let secret = checks.client_secret.map(ExposeSecret::expose_secret).filter(|secret| !secret.is_empty());
-            from_secret = DecodingKey::from_secret(secret.ok_or(IdTokenError::KeyUnknown)?.as_bytes());
-            &from_secret
-        } else {
-            keys.key_of(&self, checks.alg)?
-        };
-        // 6. An error is a signature that cannot be one of this key.
-        match jsonwebtoken::crypto::verify(self.signature, self.message.as_bytes(), key, algorithm(checks.alg)) {
-            Ok(true) => {}
-            Ok(false) | Err(_) => return Err(IdTokenError::Signature),
-        }
-        let claims = serde_json::from_slice(&self.payload);
-        Ok(Claims(claims.map_err(|_| IdTokenError::Malformed("its payload is no JSON object"))?))
-    }
+/// The claims of an id token that was verified when it came.
+pub(super) fn claims_again(token: &str) -> Option<Map<String, Value>> {
+    let mut claims = unverified(token).ok()?.claims_again()?;
+    claims.normalise();
+    Some(claims.0)
 }
 
 /// What an id token is compared with.
@@ -270,7 +175,7 @@ pub(super) struct VerifiedClaims {
 /// # Errors
 /// The first check that failed.
 pub(super) fn check(
-    unverified: UnverifiedIdToken<'_>,
+    unverified: UnverifiedJwt<'_>,
     keys: &KeySet,
     checks: &Checks<'_>,
 ) -> Result<VerifiedClaims, IdTokenError> {
@@ -287,7 +192,7 @@ pub(super) fn check(
 /// # Errors
 /// The first check that failed.
 pub(super) fn check_refreshed(
-    unverified: UnverifiedIdToken<'_>,
+    unverified: UnverifiedJwt<'_>,
     keys: &KeySet,
     checks: &Checks<'_>,
     before: &Map<String, Value>,
@@ -297,14 +202,14 @@ pub(super) fn check_refreshed(
 
 /// All checks, those of `occasion` in their place.
 fn checked(
-    unverified: UnverifiedIdToken<'_>,
+    unverified: UnverifiedJwt<'_>,
     keys: &KeySet,
     checks: &Checks<'_>,
     occasion: impl FnOnce(&Claims) -> Result<(), IdTokenError>,
 ) -> Result<VerifiedClaims, IdTokenError> {
-    let mut claims = unverified.verify(keys, checks)?;
-    checks.issuer(&claims)?;
-    let sub = subject(&claims)?;
+    let mut claims = checks.signature(unverified, keys)?;
+    claims.check_issuer(checks.issuer)?;
+    let sub = claims.subject()?;
     checks.audience(&claims)?;
     checks.times(&claims)?;
     occasion(&claims)?;
@@ -317,6 +222,21 @@ fn checked(
 }
 
 impl Checks<'_> {
+    /// 6, 7 and 8: the claims, if the signature is good.
+    fn signature(&self, unverified: UnverifiedJwt<'_>, keys: &KeySet) -> Result<Claims, IdTokenError> {
+        unverified.check_alg(self.alg)?;
+        let from_secret;
+        let key = if self.alg == SigningAlg::Hs256 {
+            // 8. The octets of the client secret, never a key of the set.
+            let secret = self.client_secret.map(ExposeSecret::expose_secret).filter(|secret| !secret.is_empty());
+            from_secret = DecodingKey::from_secret(secret.ok_or(JwtError::KeyUnknown)?.as_bytes());
+            &from_secret
+        } else {
+            keys.key_of(&unverified, self.alg)?
+        };
+        Ok(unverified.verify(key, self.alg)?)
+    }
+
     /// `iss` and `sub` are the same, `aud` holds at least the same, `iat` is not before; `azp`, `auth_time` and `nonce`
     /// are the same if they are there (section 12.2).
     fn continuity(&self, claims: &Claims, before: &Claims) -> Result<(), IdTokenError> {
@@ -342,21 +262,10 @@ impl Checks<'_> {
         }
     }
 
-    /// 2. `iss` is exactly the issuer that was discovered.
-    fn issuer(&self, claims: &Claims) -> Result<(), IdTokenError> {
-        match claims.text("iss")? {
-            Some(iss) if iss == self.issuer => Ok(()),
-            Some(iss) => {
-                Err(IdTokenError::Iss { got: iss.chars().take(200).collect(), expected: self.issuer.to_owned() })
-            }
-            None => Err(IdTokenError::IssMissing),
-        }
-    }
-
     /// 3. `aud` contains our client id; others are trusted only if the token was made for us (`azp`).
     /// 4. With several audiences `azp` is present. 5. If present, it is our client id.
     fn audience(&self, claims: &Claims) -> Result<(), IdTokenError> {
-        let audiences = claims.texts("aud")?.ok_or(IdTokenError::AudMissing)?;
+        let audiences = claims.audiences()?;
         if !audiences.contains(&self.client_id) {
             return Err(IdTokenError::Aud);
         }
@@ -370,20 +279,9 @@ impl Checks<'_> {
     /// 9. The present is before `exp`. 10. `iat` is neither in the future nor long past. Besides, `nbf`, if present, is
     ///    reached (RFC 7519, section 4.1.5).
     fn times(&self, claims: &Claims) -> Result<(), IdTokenError> {
-        let now = self.now;
-        let exp = claims.date("exp")?.ok_or(IdTokenError::ExpMissing)?;
-        if now >= exp.plus(self.leeway) {
-            return Err(IdTokenError::Expired { exp, now });
-        }
-        let iat = claims.date("iat")?.ok_or(IdTokenError::IatMissing)?;
-        let age = now.since(iat);
-        if age < -self.leeway || age > self.id_token_max_age.saturating_add(self.leeway) {
-            return Err(IdTokenError::Iat { iat, now });
-        }
-        match claims.date("nbf")? {
-            Some(nbf) if nbf > now.plus(self.leeway) => Err(IdTokenError::Nbf { nbf, now }),
-            _ => Ok(()),
-        }
+        claims.check_exp(self.now, self.leeway)?;
+        claims.check_iat(self.now, self.leeway, self.id_token_max_age)?;
+        Ok(claims.check_nbf(self.now, self.leeway)?)
     }
 
     /// 11. `nonce` is the one that was sent.
@@ -436,17 +334,9 @@ impl Checks<'_> {
         if organization.is_none() && organizations.is_empty() {
             return Ok(());
         }
-        let (id, name) = (claims.text("org_id")?, claims.text("org_name")?.map(str::to_lowercase));
-        let is = |wanted: &str| {
-            if wanted.starts_with("org_") {
-                id == Some(wanted)
-            } else {
-                name.as_deref() == Some(&wanted.to_lowercase())
-            }
-        };
-        let asked = organization.is_none_or(is);
-        let allowed = organizations.is_empty() || organizations.iter().any(|wanted| is(wanted));
-        if asked && allowed { Ok(()) } else { Err(IdTokenError::OrganizationRefused) }
+        let asked = organization.is_none() || claims.is_of_organization(organization.into_iter())?;
+        let listed = organizations.is_empty() || claims.is_of_organization(organizations.iter().map(String::as_str))?;
+        if asked && listed { Ok(()) } else { Err(IdTokenError::OrganizationRefused) }
     }
 
     /// `session_expiry`, if present, is in the future (IPSIE session lifetime).
@@ -454,63 +344,6 @@ impl Checks<'_> {
         match claims.date("session_expiry")? {
             Some(ended) if ended <= self.now => Err(IdTokenError::SessionExpiryPast { ended, now: self.now }),
             ceiling => Ok(ceiling),
-        }
-    }
-}
-
-/// `sub` is present and at most 255 ASCII characters (OpenID Connect Core, section 2).
-fn subject(claims: &Claims) -> Result<String, IdTokenError> {
-    match claims.text("sub")? {
-        None | Some("") => Err(IdTokenError::SubMissing),
-        Some(sub) if sub.len() > SUB_MAX || !sub.is_ascii() => {
-            Err(IdTokenError::Malformed("sub is not at most 255 ASCII characters"))
-        }
-        Some(sub) => Ok(sub.to_owned()),
-    }
-}
-
-/// Claims whose signature is good. A claim that is `null` counts as absent, one of another type than it should have as
-/// malformed.
-struct Claims(Map<String, Value>);
-
-impl Claims {
-    fn get(&self, name: &str) -> Option<&Value> {
-        self.0.get(name).filter(|value| !value.is_null())
-    }
-
-    fn text(&self, name: &str) -> Result<Option<&str>, IdTokenError> {
-        match self.get(name) {
-            None => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text)),
-            Some(_) => Err(IdTokenError::Malformed("a claim is no text")),
-        }
-    }
-
-    /// One text or a list of them.
-    fn texts(&self, name: &str) -> Result<Option<Vec<&str>>, IdTokenError> {
-        let texts = match self.get(name) {
-            None => return Ok(None),
-            Some(Value::Array(list)) => list.iter().map(Value::as_str).collect(),
-            Some(one) => one.as_str().map(|one| vec![one]),
-        };
-        texts.map(Some).ok_or(IdTokenError::Malformed("a claim is no list of texts"))
-    }
-
-    /// A NumericDate (RFC 7519, section 2): seconds, whole or not.
-    fn date(&self, name: &str) -> Result<Option<Timestamp>, IdTokenError> {
-        let seconds = |value: &Value| value.as_i64().or_else(|| value.as_f64().map(|seconds| seconds.floor() as i64));
-        let date = |value: &Value| seconds(value).map(Timestamp).ok_or(IdTokenError::Malformed("a claim is no date"));
-        self.get(name).map(date).transpose()
-    }
-
-    /// Some of Auth0's connections write `email_verified` as text.
-    fn normalise(&mut self) {
-        if let Some(verified) = self.0.get_mut("email_verified") {
-            match verified.as_str() {
-                Some("true") => *verified = Value::Bool(true),
-                Some("false") => *verified = Value::Bool(false),
-                _ => {}
-            }
         }
     }
 }

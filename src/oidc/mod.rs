@@ -2,15 +2,19 @@
 //! id token's checks, sign-out at the provider. Not here: sessions and attempts (`session`), what an outcome means to a
 //! person (`flow`, `web`). The only home of `openidconnect`.
 //!
-//! Pure, without network or clock: `response`, what comes to the callback; `key_set`, the provider's keys; `id_token`,
-//! its checks; `client_auth`, how the client proves who it is; `metadata`, what the provider says about itself.
-//! With both: `fetch`, one request; `source` and `documents`, what is fetched once for all; `provider` and `providers`.
+//! Pure, without network or clock: `response`, what comes to the callback; `key_set`, the provider's keys; `jwt`, a
+//! signed token, `id_token` and `access_token`, their checks; `client_auth`, how the client proves who it is;
+//! `metadata`, what the provider says about itself. With both: `fetch`, one request; `source` and `documents`, what is
+//! fetched once for all; `provider` and `providers`; `bearer`, access tokens that others bring.
 
+mod access_token;
+mod bearer;
 mod client_auth;
 mod documents;
 mod error;
 mod fetch;
 mod id_token;
+mod jwt;
 mod key_set;
 mod metadata;
 mod provider;
@@ -20,9 +24,12 @@ mod source;
 #[cfg(test)]
 mod tests;
 
+pub use access_token::{AccessToken, AccessTokenError};
+pub use bearer::{Bearer, BearerError};
 pub use client_auth::ClientKeyError;
 pub use error::{ProviderError, ProviderSetupError, RedeemError, RefreshError};
 pub use id_token::{Expected, IdTokenError};
+pub use jwt::JwtError;
 pub use provider::{AuthorizationRequest, Held, Provider, Redeemed, Refreshed, SignOutRequest};
 pub use providers::Providers;
 pub use response::{AuthorizationResponse, Outcome, Refusal, ResponseError};

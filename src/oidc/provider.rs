@@ -15,9 +15,11 @@ use serde_json::{Map, Value};
 use url::Url;
 
 pub use self::refresh::{Held, Refreshed};
+use super::bearer::Verified;
 use super::client_auth::ClientAuthenticator;
 use super::fetch::{Answer, Endpoint, Fetcher};
-use super::id_token::{Checks, UnverifiedIdToken, VerifiedClaims, check};
+use super::id_token::{Checks, VerifiedClaims, check, unverified};
+use super::jwt::UnverifiedJwt;
 use super::key_set::KeySet;
 use super::metadata::Metadata;
 use super::source::Source;
@@ -292,8 +294,8 @@ impl Provider {
         access_token: &SecretString,
         expected: &Expected<'_>,
     ) -> Result<VerifiedClaims, RedeemError> {
-        let unverified = UnverifiedIdToken::parse(id_token.expose_secret())?;
-        let keys = self.keys_for(&unverified).await?;
+        let unverified = unverified(id_token.expose_secret())?;
+        let keys = self.keys_for(&unverified, self.0.settings.id_token_alg).await?;
         Ok(check(unverified, &keys, &self.checks(access_token, expected))?)
     }
 
@@ -317,19 +319,23 @@ impl Provider {
     }
 
     /// The key set, fetched once more if it does not know the token's key; none for a signature with the client secret.
-    async fn keys_for(&self, unverified: &UnverifiedIdToken<'_>) -> Result<Arc<KeySet>, ProviderError> {
-        let Inner { providers, source, fetcher, settings, .. } = &*self.0;
-        if settings.id_token_alg == SigningAlg::Hs256 {
+    pub(super) async fn keys_for(
+        &self,
+        unverified: &UnverifiedJwt<'_>,
+        alg: SigningAlg,
+    ) -> Result<Arc<KeySet>, ProviderError> {
+        let Inner { providers, source, fetcher, .. } = &*self.0;
+        if alg == SigningAlg::Hs256 {
             return Ok(Arc::new(KeySet::default()));
         }
         let keys = providers.keys(source, fetcher).await?;
-        if keys.knows(unverified, settings.id_token_alg) {
+        if keys.knows(unverified, alg) {
             return Ok(keys);
         }
         providers.keys_anew(source, fetcher).await
     }
 
-    fn count_validation(&self, kind: &str, result: &str) {
+    pub(super) fn count_validation(&self, kind: &str, result: &str) {
         let metrics = &self.0.fetcher.metrics;
         let labels = [metrics.tenant(&self.0.fetcher.tenant), kind, result];
         metrics.token_validations_total.with_label_values(&labels).inc();
@@ -460,8 +466,21 @@ impl Provider {
         origins
     }
 
-    fn now(&self) -> Timestamp {
+    pub(super) fn now(&self) -> Timestamp {
         self.0.providers.clock.now()
+    }
+
+    pub(super) fn settings(&self) -> &ProviderSettings {
+        &self.0.settings
+    }
+
+    pub(super) fn verified_tokens(&self) -> &Verified {
+        &self.0.providers.verified_tokens
+    }
+
+    /// The background keeps the key set fresh from now on, whatever id tokens are signed with.
+    pub(super) fn will_need_keys(&self) {
+        self.0.source.join(self.0.fetcher.clone(), true);
     }
 
     async fn metadata(&self) -> Result<Arc<Metadata>, ProviderError> {

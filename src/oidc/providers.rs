@@ -9,6 +9,7 @@ use futures_util::{StreamExt as _, stream};
 use serde_json::{Map, Value};
 use url::Url;
 
+use super::bearer::Verified;
 use super::documents::{Documents, Fetched, Wish};
 use super::fetch::{self, Endpoint, Fetcher};
 use super::key_set::KeySet;
@@ -31,6 +32,7 @@ pub struct Providers {
     metrics: Arc<Metrics>,
     metadata: Arc<Documents<Metadata>>,
     keys: Arc<Documents<KeySet>>,
+    pub(super) verified_tokens: Verified,
     known: Mutex<Known>,
 }
 
@@ -68,7 +70,8 @@ impl Providers {
     pub fn new(clock: Clock, metrics: Arc<Metrics>) -> Arc<Self> {
         let metadata = Documents::new(Document::Discovery, clock.clone(), Arc::clone(&metrics));
         let keys = Documents::new(Document::Jwks, clock.clone(), Arc::clone(&metrics));
-        Arc::new(Self { clock, metrics, metadata, keys, known: Mutex::default() })
+        let verified_tokens = Verified::new(&metrics);
+        Arc::new(Self { clock, metrics, metadata, keys, verified_tokens, known: Mutex::default() })
     }
 
     /// The provider of `tenant`. No network.

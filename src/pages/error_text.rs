@@ -28,6 +28,12 @@ pub enum ErrorText {
     CookieNotReturned,
     /// The account is no member of a wanted organization.
     OrganizationRefused,
+    /// The access token of a script does not open this.
+    TokenRefused,
+    /// Too many tries with a password.
+    TooManyTries,
+    /// A form of ours that is too old, or comes from elsewhere.
+    FormExpired,
     /// The tenant does not let this account in.
     AccessRefused,
     /// No such page, or no such tenant.
@@ -52,7 +58,7 @@ pub enum ErrorText {
 
 impl ErrorText {
     /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 25] = [
         Self::AccessDenied,
         Self::UserBlocked,
         Self::SignInRequired,
@@ -65,6 +71,9 @@ impl ErrorText {
         Self::CookieMissing,
         Self::CookieNotReturned,
         Self::OrganizationRefused,
+        Self::TokenRefused,
+        Self::TooManyTries,
+        Self::FormExpired,
         Self::AccessRefused,
         Self::NotFound,
         Self::MethodNotAllowed,
@@ -92,6 +101,9 @@ impl ErrorText {
             Self::CookieMissing => "cookie_missing",
             Self::CookieNotReturned => "cookie_not_returned",
             Self::OrganizationRefused => "organization_refused",
+            Self::TokenRefused => "token_refused",
+            Self::TooManyTries => "too_many_tries",
+            Self::FormExpired => "form_expired",
             Self::AccessRefused => "access_refused",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
@@ -117,9 +129,10 @@ impl ErrorText {
                 &[Action::OtherAccount, Action::SignOut]
             }
             Self::UserBlocked => &[Action::SignOut],
+            Self::ProviderTrouble => &[Action::SignIn, Action::LocalSignIn],
+            Self::FormExpired | Self::TooManyTries => &[Action::LocalSignIn, Action::Start],
             Self::SignInRequired
             | Self::RequestRefused
-            | Self::ProviderTrouble
             | Self::ProviderUntrusted
             | Self::CookieMissing
             | Self::CookieNotReturned => &[Action::SignIn],
@@ -127,7 +140,7 @@ impl ErrorText {
             Self::NotFound | Self::MethodNotAllowed | Self::TooLarge | Self::BadRequest | Self::Misconfigured => {
                 &[Action::Start]
             }
-            Self::Misdirected => &[],
+            Self::Misdirected | Self::TokenRefused => &[],
             Self::ForeignRequest => &[Action::Start],
             Self::UpstreamTrouble | Self::Unavailable | Self::Internal => &[Action::Reload],
         }
@@ -141,6 +154,8 @@ pub enum Action {
     SignIn,
     /// Start one that asks for the account anew.
     OtherAccount,
+    /// Sign in with a local account; where the tenant has them.
+    LocalSignIn,
     /// Sign out here and at the provider.
     SignOut,
     /// Go to the dashboard.
@@ -153,14 +168,22 @@ pub enum Action {
 
 impl Action {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::SignIn, Self::OtherAccount, Self::SignOut, Self::Dashboard, Self::Reload, Self::Start];
+    pub const ALL: [Self; 7] = [
+        Self::SignIn,
+        Self::OtherAccount,
+        Self::LocalSignIn,
+        Self::SignOut,
+        Self::Dashboard,
+        Self::Reload,
+        Self::Start,
+    ];
 
     /// The name in the message files.
     pub const fn id(self) -> &'static str {
         match self {
             Self::SignIn => "sign_in",
             Self::OtherAccount => "other_account",
+            Self::LocalSignIn => "local_sign_in",
             Self::SignOut => "sign_out",
             Self::Dashboard => "dashboard",
             Self::Reload => "reload",
@@ -173,6 +196,7 @@ impl Action {
         match self {
             Self::SignIn => Some("/login"),
             Self::OtherAccount => Some("/login?prompt=login"),
+            Self::LocalSignIn => Some("/login/local"),
             Self::SignOut => Some("/logout"),
             Self::Dashboard => Some("/dashboard"),
             Self::Start => Some("/"),

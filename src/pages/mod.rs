@@ -25,6 +25,7 @@ use std::fs;
 use std::path::Path;
 
 use bytes::Bytes;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value, json};
 
 pub use self::error_text::{Action, ErrorText};
@@ -55,6 +56,8 @@ pub struct Frame<'a> {
     pub base: &'a str,
     /// The path of the assets, such as `/assets`.
     pub assets: &'a str,
+    /// The URL of the form for local accounts, where the tenant has them.
+    pub local: Option<&'a str>,
     /// The language.
     pub locale: Locale,
     /// The request's id.
@@ -71,6 +74,8 @@ pub enum Page<'a> {
     },
     /// A tenant's first page: log in, sign up.
     Index,
+    /// Asks for the name and the password of a local account.
+    LocalLogin(LocalLogin<'a>),
     /// Who is signed in.
     Dashboard(Dashboard<'a>),
     /// The session has ended.
@@ -90,6 +95,19 @@ pub struct LandingTenant<'a> {
     pub display_name: Option<&'a str>,
     /// The path or the URL before its routes.
     pub base: &'a str,
+}
+
+/// The form for local accounts.
+#[derive(Clone, Copy, Debug)]
+pub struct LocalLogin<'a> {
+    /// What proves that the form is ours.
+    pub form: &'a str,
+    /// The name, as it was typed.
+    pub username: &'a str,
+    /// Where to go afterwards.
+    pub return_to: Option<&'a str>,
+    /// Whether name and password were wrong.
+    pub refused: bool,
 }
 
 /// Who is signed in and for how long.
@@ -252,10 +270,11 @@ fn tried(layers: &[&Layer]) -> Result<Theme, Vec<Fault>> {
         support_url: Some("https://acme.example/help"),
         base: "/acme",
         assets: "/assets",
+        local: Some("/acme/login/local"),
         locale: Locale::En,
         request_id: "sample",
     };
-    let bare = Frame { tenant: None, display_name: None, logo: None, support_url: None, base: "", ..full };
+    let bare = Frame { tenant: None, display_name: None, logo: None, support_url: None, base: "", local: None, ..full };
     let claims = sample::claims();
     let pages = sample::pages(&claims);
     let tries = pages.iter().flat_map(|page| [(&full, page), (&bare, page)]);
@@ -275,6 +294,7 @@ fn render(theme: &Theme, frame: &Frame<'_>, page: &Page<'_>) -> Result<String, R
         "support_url": frame.support_url.filter(|url| starts_with_one_of(url, &["https://", "http://", "mailto:", "tel:"])),
         "base": frame.base,
         "assets": frame.assets,
+        "local": frame.local,
         "request_id": frame.request_id,
         "page": page.data(theme, frame),
     });
@@ -286,6 +306,7 @@ impl Page<'_> {
         match self {
             Self::Landing { .. } => "landing",
             Self::Index => "index",
+            Self::LocalLogin(_) => "local_login",
             Self::Dashboard(_) => "dashboard",
             Self::LoggedOut => "logged_out",
             Self::ConfirmLogout => "confirm_logout",
@@ -298,6 +319,7 @@ impl Page<'_> {
             Self::Landing { tenants } => {
                 json!({ "tenants": tenants.iter().map(LandingTenant::data).collect::<Vec<_>>() })
             }
+            Self::LocalLogin(form) => form.data(),
             Self::Dashboard(dashboard) => dashboard.data(theme, frame.locale),
             Self::Error(page) => page.data(theme, frame),
             Self::Index | Self::LoggedOut | Self::ConfirmLogout => Value::Null,
@@ -313,6 +335,19 @@ impl LandingTenant<'_> {
             "base": self.base,
             "initials": initials::initials(name),
             "color": initials::color(self.id),
+        })
+    }
+}
+
+impl LocalLogin<'_> {
+    fn data(&self) -> Value {
+        let encoded = self.return_to.map(|to| utf8_percent_encode(to, NON_ALPHANUMERIC).to_string());
+        json!({
+            "form": self.form,
+            "username": self.username,
+            "return_to": self.return_to,
+            "return_to_encoded": encoded,
+            "refused": self.refused,
         })
     }
 }
@@ -344,11 +379,15 @@ impl ErrorPage<'_> {
     fn data(&self, theme: &Theme, frame: &Frame<'_>) -> Value {
         let words = |key: &str| theme.messages.get(frame.locale, key).unwrap_or_default();
         let part = |part: &str| words(&format!("error.{}.{part}", self.text.id()));
-        let offered = self.text.actions().iter().filter(|action| frame.tenant.is_some() || !action.needs_tenant());
+        let known = |action: &&Action| frame.tenant.is_some() || !action.needs_tenant();
+        let offered = self.text.actions().iter().filter(known);
         let actions: Vec<_> = offered
-            .map(|action| {
-                let href = action.route().map(|route| format!("{}{route}", frame.base)).unwrap_or_default();
-                json!({ "href": href, "label": words(&format!("action.{}", action.id())) })
+            .filter_map(|action| {
+                let href = match action {
+                    Action::LocalSignIn => frame.local?.to_owned(),
+                    _ => action.route().map(|route| format!("{}{route}", frame.base)).unwrap_or_default(),
+                };
+                Some(json!({ "href": href, "label": words(&format!("action.{}", action.id())) }))
             })
             .collect();
         json!({

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Dashboard, ErrorPage, ErrorText, LandingTenant, Page, SessionEnd, SessionTimes};
+use super::{Dashboard, ErrorPage, ErrorText, LandingTenant, LocalLogin, Page, SessionEnd, SessionTimes};
 use crate::clock::Timestamp;
 
 /// The claims of somebody, with a value of every form.
@@ -39,6 +39,8 @@ pub fn pages(claims: &Map<String, Value>) -> Vec<Page<'_>> {
         Page::Landing { tenants: vec![] },
         Page::Landing { tenants: vec![tenant("acme", Some("Acme Bank"), "/acme"), tenant("globex", None, "/globex")] },
         Page::Index,
+        Page::LocalLogin(LocalLogin { form: "Zm9ybQ", username: "", return_to: None, refused: false }),
+        Page::LocalLogin(LocalLogin { form: "Zm9ybQ", username: "ada", return_to: Some("/acme/a?b=c"), refused: true }),
         Page::LoggedOut,
         Page::ConfirmLogout,
     ];

@@ -17,6 +17,7 @@ fn frame(tenant: Option<&TenantId>) -> Frame<'_> {
         support_url: Some("https://acme.example/help"),
         base: "/acme",
         assets: "/assets",
+        local: Some("/acme/login/local"),
         locale: Locale::En,
         request_id: "Zm9vYmFy",
     }
@@ -158,6 +159,7 @@ fn hostile_values_are_escaped_wherever_they_stand() {
         support_url: Some(&picture),
         base: HOSTILE,
         assets: HOSTILE,
+        local: Some(HOSTILE),
         request_id: HOSTILE,
         ..frame(None)
     };
@@ -165,6 +167,7 @@ fn hostile_values_are_escaped_wherever_they_stand() {
     for page in [
         Page::Landing { tenants: vec![tenant] },
         Page::Index,
+        Page::LocalLogin(LocalLogin { form: HOSTILE, username: HOSTILE, return_to: Some(HOSTILE), refused: true }),
         Page::LoggedOut,
         Page::ConfirmLogout,
         Page::Dashboard(Dashboard {

@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 use super::cookie::{CacheKey, Cookie};
 use super::tokens::{AccessToken, Renewal};
 use crate::clock::Timestamp;
-use crate::config::SessionLimits;
+use crate::config::{LOCAL_ISSUER, SessionLimits};
 use crate::secret::{ExposeSecret as _, Key, RingKey, SecretString};
 use crate::tenant_id::TenantId;
 
@@ -241,12 +241,13 @@ impl Session {
         now: Timestamp,
         new: NewSession,
     ) -> (Self, Row) {
-        let limit = now.plus(seconds(limits.absolute));
+        let limit = now.plus(seconds(limits.absolute_of(&new.issuer)));
         let (expires_at, expires_because) = match new.session_expiry {
             Some(expiry) if expiry < limit => (expiry, ExpiryReason::SessionExpiry),
             _ => (limit, ExpiryReason::AbsoluteLimit),
         };
         let user_agent = new.user_agent;
+        let idle = seconds(limits.idle_of(&new.issuer));
         let mut session = Self {
             tenant: tenant.clone(),
             issuer: new.issuer,
@@ -254,7 +255,8 @@ impl Session {
             sid: new.sid,
             claims: new.claims,
             id_token: new.id_token,
-            access_token: Some(AccessToken {
+            // A local account has none.
+            access_token: (!new.access_token.expose_secret().is_empty()).then_some(AccessToken {
                 value: new.access_token,
                 issued_at: now,
                 expires_at: new.access_token_expires_at,
@@ -269,7 +271,7 @@ impl Session {
             cache_key,
             record_key: record_key(ring, tenant, cookie),
             weight: 0,
-            seen: Seen::new(now, seconds(limits.idle)),
+            seen: Seen::new(now, idle),
         };
         let row = session.seal(ring, user_agent.as_deref());
         session.weight = weight(&row.record, row.refresh_token.as_deref());
@@ -434,6 +436,11 @@ impl Session {
         })
     }
 
+    /// Whether a local account signed in, not somebody at the provider: there are no tokens then.
+    pub fn is_local(&self) -> bool {
+        self.issuer == LOCAL_ISSUER
+    }
+
     /// Where and under which key it lies in the store.
     pub(super) fn lock(&self) -> Lock {
         Lock {
@@ -469,17 +476,17 @@ impl Session {
 
     /// When it ends if nobody uses it any more.
     pub fn idle_expires_at(&self, limits: &SessionLimits) -> Timestamp {
-        self.last_seen_at().plus(seconds(limits.idle)).min(self.expires_at)
+        self.last_seen_at().plus(seconds(limits.idle_of(&self.issuer))).min(self.expires_at)
     }
 
     /// Whether it is over. A limit lowered since the sign-in counts; one raised does not lengthen it.
     pub(super) fn is_over(&self, limits: &SessionLimits, now: Timestamp) -> bool {
-        now >= self.idle_expires_at(limits) || now >= self.created_at.plus(seconds(limits.absolute))
+        now >= self.idle_expires_at(limits) || now >= self.created_at.plus(seconds(limits.absolute_of(&self.issuer)))
     }
 
     /// Notes a use; at most once a minute this is worth a write.
     pub(super) fn see(&self, limits: &SessionLimits, now: Timestamp) -> Option<Touch> {
-        self.seen.idle.store(seconds(limits.idle), Ordering::Relaxed);
+        self.seen.idle.store(seconds(limits.idle_of(&self.issuer)), Ordering::Relaxed);
         self.seen.at.fetch_max(now.0, Ordering::Relaxed);
         let told = self.seen.told.load(Ordering::Relaxed);
         let due = now.since(Timestamp(told)) >= TOUCH_EVERY;

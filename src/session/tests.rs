@@ -123,7 +123,8 @@ impl House {
 }
 
 fn limits() -> SessionLimits {
-    SessionLimits { idle: Duration::from_secs(DAY as u64), absolute: Duration::from_secs(7 * DAY as u64) }
+    let (idle, absolute) = (Duration::from_secs(DAY as u64), Duration::from_secs(7 * DAY as u64));
+    SessionLimits { idle, absolute, local_idle: Duration::from_mins(15), local_absolute: Duration::from_hours(8) }
 }
 
 fn ada() -> NewSession {

@@ -1,5 +1,5 @@
-//! The cookies that we set: the session's, one for each sign-in attempt, and the marker of a sign-in that has just
-//! succeeded. Their names are made of the tenant's id, which holds no dot; whatever follows a dot is ours.
+//! The cookies that we set: the session's, one for each sign-in attempt, the marker of a sign-in that has just succeeded,
+//! and what the form for local accounts is bound to. Their names are made of the tenant's id, which holds no dot; whatever follows a dot is ours.
 
 use cookie::time::Duration;
 use cookie::{Cookie, SameSite};
@@ -142,10 +142,29 @@ impl<'a> Cookies<'a> {
         self.removal(self.marker_name())
     }
 
-    /// Takes everything back: session, marker, attempts.
+    fn form_name(&self) -> String {
+        format!("{}.form", self.name())
+    }
+
+    /// What a form of ours is bound to; for requests of our own pages alone.
+    pub(super) fn form(&self, value: &str, seconds: i64) -> String {
+        self.lasting(self.form_name(), value.to_owned(), SameSite::Strict, seconds).to_string()
+    }
+
+    /// The value of the form's cookie.
+    pub(super) fn unverified_form<'r>(&self, request: &'r Request) -> Option<&'r str> {
+        only(request, &self.form_name())
+    }
+
+    /// Takes the form's cookie back.
+    pub(super) fn remove_form(&self) -> String {
+        self.removal(self.form_name())
+    }
+
+    /// Takes everything back: session, marker, form, attempts.
     pub(super) fn remove_all(&self, request: &Request) -> Vec<String> {
         let attempts = self.attempts(request).into_iter().map(|id| self.remove_attempt(&id));
-        attempts.chain([self.remove_session(), self.remove_marker()]).collect()
+        attempts.chain([self.remove_session(), self.remove_marker(), self.remove_form()]).collect()
     }
 }
 

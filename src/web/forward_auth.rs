@@ -13,7 +13,7 @@ use warp::reply::Response;
 use super::cookies::Cookies;
 use super::original::{Asked, Flavour, Original, OriginalError};
 use super::request::Request;
-use super::{Problem, answers, handlers, identity_headers, pages};
+use super::{Problem, answers, bearer, handlers, identity_headers, pages};
 use crate::flow::access::{self, Knock, Permit};
 use crate::flow::{renewal, sign_in};
 use crate::gateway::Gateway;
@@ -180,17 +180,36 @@ async fn judge<'q>(
     let (tenant, original, place) = asked(gateway, request, question)?;
     let cookies = Cookies::of(tenant, &place);
     let address = client(request, tenant)?;
-    let session = match handlers::session_of(gateway, tenant, &cookies, request).await {
+    let token = match bearer::token(request.headers(), tenant).await {
+        Ok(token) => token,
+        Err(problem) => {
+            let outcome = if problem.challenge.is_some() { "invalid_token" } else { "unavailable" };
+            return Err(Denial::new(outcome, problem).at(place));
+        }
+    };
+    let by_token = token.is_some();
+    let session = match by_token {
+        true => Ok(None),
+        false => handlers::session_of(gateway, tenant, &cookies, request).await,
+    };
+    let session = match session {
         Ok(session) => session,
         Err(error) => return Err(Denial::new("unavailable", error.into()).at(place)),
     };
-    let knock = Knock { method: original.method, host: original.name(), path: &original.path, address, session };
+    let knock = Knock { method: original.method, host: original.name(), path: &original.path, address, token, session };
     let decision = match access::admit(gateway, tenant, knock) {
         Ok(permit) => return Ok((tenant, permit)),
         Err(decision) => decision,
     };
+    if by_token {
+        let reason = Refused::Policy(decider(tenant, decision.by));
+        return Err(Denial::new("denied", bearer::refusal(tenant, &decision).because(reason)).at(place));
+    }
     let mut denial = match decision.verdict {
-        Verdict::SignIn => Denial::new("sign_in", Problem::new("not_signed_in")),
+        Verdict::SignIn => {
+            let challenge = bearer::invitation(tenant).filter(|_| !request.is_navigation(original.method));
+            Denial::new("sign_in", Problem { challenge, ..Problem::new("not_signed_in") })
+        }
         Verdict::StepUp(_) => Denial::new("step_up", Problem::new("step_up_required")),
         _ => {
             let reason = Refused::Policy(decider(tenant, decision.by));

@@ -12,7 +12,7 @@ use warp::reply::Response;
 use super::cookies::Cookies;
 use super::pages::{self, Home};
 use super::request::Request;
-use super::{Problem, answers, reverse_proxy};
+use super::{Problem, answers, local_login, reverse_proxy};
 use crate::config::ResponseMode;
 use crate::flow::access;
 use crate::flow::attempt::AttemptId;
@@ -28,15 +28,15 @@ use crate::session::{ExpiryReason, Session, StoreError};
 use crate::tenant::{Place, Tenant};
 
 /// What a handler works with.
-struct Scope<'a> {
-    gateway: &'a Gateway,
-    request: &'a mut Request,
-    tenant: &'a Tenant,
-    place: &'a Place,
-    cookies: Cookies<'a>,
+pub(super) struct Scope<'a> {
+    pub(super) gateway: &'a Gateway,
+    pub(super) request: &'a mut Request,
+    pub(super) tenant: &'a Tenant,
+    pub(super) place: &'a Place,
+    pub(super) cookies: Cookies<'a>,
 }
 
-type Answer = Result<Response, Problem>;
+pub(super) type Answer = Result<Response, Problem>;
 
 /// Answers a request to a tenant: the label of its route, and the response.
 pub(super) async fn tenant(
@@ -56,6 +56,7 @@ pub(super) async fn tenant(
     let (label, answer) = match (route, &method) {
         ("", _) if reads => ("index", index(scope).await),
         ("/login", &Method::GET) => ("login", login(scope, None).await),
+        ("/login/local", _) if tenant.accounts.is_some() => ("login_local", local_login::answer(scope).await),
         ("/signup", &Method::GET) => ("signup", login(scope, Some("signup")).await),
         ("/callback", &Method::GET | &Method::POST) => ("callback", callback(scope).await),
         ("/dashboard", _) if reads => ("dashboard", dashboard(scope).await),
@@ -78,7 +79,7 @@ pub(super) async fn tenant(
 }
 
 impl<'a> Scope<'a> {
-    fn home(&self) -> Home<'a> {
+    pub(super) fn home(&self) -> Home<'a> {
         (self.tenant, self.place)
     }
 
@@ -87,7 +88,7 @@ impl<'a> Scope<'a> {
     }
 
     /// The session of this browser at this tenant.
-    async fn session(&self) -> Result<Option<Arc<Session>>, StoreError> {
+    pub(super) async fn session(&self) -> Result<Option<Arc<Session>>, StoreError> {
         session_of(self.gateway, self.tenant, &self.cookies, self.request).await
     }
 }

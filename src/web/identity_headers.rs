@@ -14,7 +14,6 @@ use crate::clock::Timestamp;
 use crate::config::{IdentitySettings, IdentityValue};
 use crate::flow::access::{Identity, Permit};
 use crate::secret::{ExposeSecret as _, SecretString};
-use crate::session::Session;
 use crate::tenant::Tenant;
 
 /// What is encoded in any value; bytes beyond ASCII always are.
@@ -35,16 +34,18 @@ pub(super) fn of<'a>(
     permit: &'a Permit,
     now: Timestamp,
 ) -> impl Iterator<Item = (&'a HeaderName, HeaderValue)> + 'a {
-    let (identity, session) = (permit.identity(), permit.session());
+    let (identity, access_token, session) = (permit.identity(), permit.access_token(now), permit.session());
     tenant.settings.identity.headers.iter().map(move |(name, wanted)| {
-        let value = match (wanted, identity, session) {
+        let value = match (wanted, identity, access_token) {
             (IdentityValue::Tenant, ..) => text(tenant.id().as_str()),
             (IdentityValue::Subject, Some(who), _) => text(who.sub),
             (IdentityValue::Email, Some(who), _) => email(who).map_or(NOTHING, text),
             (IdentityValue::Claim(claim), Some(who), _) => who.claims.get(claim).map_or(NOTHING, value),
-            (IdentityValue::AccessToken, _, Some(session)) => access_token("", session, now),
-            (IdentityValue::BearerAccessToken, _, Some(session)) => access_token("Bearer ", session, now),
-            (IdentityValue::BearerIdToken, _, Some(session)) => token("Bearer ", &session.id_token),
+            (IdentityValue::AccessToken, _, Some(access_token)) => token("", access_token),
+            (IdentityValue::BearerAccessToken, _, Some(access_token)) => token("Bearer ", access_token),
+            (IdentityValue::BearerIdToken, ..) => {
+                session.map_or(NOTHING, |session| token("Bearer ", &session.id_token))
+            }
             _ => NOTHING,
         };
         (name, value)
@@ -61,12 +62,11 @@ fn email(who: Identity<'_>) -> Option<&str> {
     who.claims.get("email").and_then(Value::as_str).filter(|_| !unverified)
 }
 
-fn access_token(scheme: &str, session: &Session, now: Timestamp) -> HeaderValue {
-    let usable = session.access_token.as_ref().filter(|token| token.is_usable(now));
-    usable.map_or(NOTHING, |usable| token(scheme, &usable.value))
-}
-
+/// A local account has none.
 fn token(scheme: &str, token: &SecretString) -> HeaderValue {
+    if token.expose_secret().is_empty() {
+        return NOTHING;
+    }
     let mut value = HeaderValue::try_from(format!("{scheme}{}", token.expose_secret())).unwrap_or(NOTHING);
     value.set_sensitive(true);
     value

@@ -6,11 +6,13 @@
 //! rejects, so no request can fall through to another route.
 
 mod answers;
+pub mod bearer;
 mod cookies;
 mod csrf;
 mod forward_auth;
 mod handlers;
 mod identity_headers;
+mod local_login;
 mod ops;
 mod original;
 mod pages;

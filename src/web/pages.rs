@@ -6,7 +6,7 @@ use url::Url;
 use warp::reply::Response;
 
 use super::request::Request;
-use super::{Problem, answers};
+use super::{Problem, answers, bearer, local_login};
 use crate::gateway::Gateway;
 use crate::pages::{ErrorPage, Frame, LandingTenant, Page};
 use crate::tenant::{Place, Tenant};
@@ -17,9 +17,23 @@ pub(super) type Home<'a> = (&'a Tenant, &'a Place);
 /// The media type of RFC 9457.
 const PROBLEM_JSON: &str = "application/problem+json";
 
+/// RFC 9110, section 11.6.1, demands a challenge with a 401; browsers know no scheme of this name and stay quiet.
+pub(super) const SESSION_CHALLENGE: &str = "Session realm=\"lychgate\"";
+
 /// A tenant's page.
 pub(super) fn page(gateway: &Gateway, request: &Request, home: Home<'_>, page: &Page<'_>) -> Response {
-    render(gateway, request, Some(home), StatusCode::OK, page)
+    page_with(gateway, request, home, StatusCode::OK, page)
+}
+
+/// A tenant's page with another status.
+pub(super) fn page_with(
+    gateway: &Gateway,
+    request: &Request,
+    home: Home<'_>,
+    status: StatusCode,
+    page: &Page<'_>,
+) -> Response {
+    render(gateway, request, Some(home), status, page)
 }
 
 /// What this is, and which tenants there are if that is no secret.
@@ -44,7 +58,14 @@ pub(super) fn landing(gateway: &Gateway, request: &Request) -> Response {
 pub(super) fn problem(gateway: &Gateway, request: &Request, home: Option<Home<'_>>, problem: &Problem) -> Response {
     log(problem);
     match request.is_script() {
-        true => problem_json(request, problem),
+        true => {
+            let mut response = problem_json(request, problem);
+            let unknown = response.status() == StatusCode::UNAUTHORIZED && problem.challenge.is_none();
+            if let Some(challenge) = home.filter(|_| unknown).and_then(|(tenant, _)| bearer::invitation(tenant)) {
+                answers::set(&mut response, header::WWW_AUTHENTICATE, &challenge);
+            }
+            response
+        }
         false => problem_page(gateway, request, home, problem),
     }
 }
@@ -99,9 +120,10 @@ fn add_headers(response: &mut Response, problem: &Problem) {
     if let Some(wait) = problem.retry_after {
         answers::set(response, header::RETRY_AFTER, &wait.as_secs().max(1).to_string());
     }
-    if problem.presentation().0 == StatusCode::UNAUTHORIZED {
-        // RFC 9110, section 11.6.1, demands one; browsers know no scheme of this name and stay quiet.
-        answers::set(response, header::WWW_AUTHENTICATE, "Session realm=\"lychgate\"");
+    if let Some(challenge) = &problem.challenge {
+        answers::set(response, header::WWW_AUTHENTICATE, challenge);
+    } else if problem.presentation().0 == StatusCode::UNAUTHORIZED {
+        answers::set(response, header::WWW_AUTHENTICATE, SESSION_CHALLENGE);
     }
 }
 
@@ -113,6 +135,7 @@ fn render(
     page: &Page<'_>,
 ) -> Response {
     let look = home.map(|(tenant, _)| &tenant.settings.look);
+    let local = home.and_then(|(tenant, place)| local_login::url(gateway, tenant, place, request));
     let frame = Frame {
         tenant: home.map(|(tenant, _)| tenant.id()),
         display_name: look.and_then(|look| look.display_name.as_deref()),
@@ -121,6 +144,7 @@ fn render(
         support_url: look.and_then(|look| look.support_url.as_ref()).map(Url::as_str),
         base: home.map_or("", |(_, place)| &place.base),
         assets: home.map_or("/assets", |(_, place)| &place.assets),
+        local: local.as_deref(),
         locale: request.locale(),
         request_id: request.id(),
     };
@@ -151,9 +175,12 @@ fn policy(home: Option<Home<'_>>) -> String {
         policy = policy.replace("img-src 'self'", &format!("img-src {}", place.origin));
     }
     if let Some((tenant, _)) = home {
-        let after =
-            tenant.settings.sign_out.post_logout_redirect.as_ref().map(|url| url.origin().ascii_serialization());
-        for origin in tenant.provider.origins().into_iter().chain(after) {
+        let settings = &tenant.settings;
+        let after = settings.sign_out.post_logout_redirect.as_ref().map(|url| url.origin().ascii_serialization());
+        let landing = settings.sign_in.login_redirect.as_ref().and_then(|to| Url::parse(to).ok());
+        let landing = landing.map(|url| url.origin().ascii_serialization());
+        let back = settings.sign_in.return_to_origins.iter().map(ToString::to_string);
+        for origin in tenant.provider.origins().into_iter().chain(after).chain(landing).chain(back) {
             policy.push(' ');
             policy.push_str(&origin);
         }

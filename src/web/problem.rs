@@ -6,8 +6,10 @@ use std::time::Duration;
 use http::StatusCode;
 
 use crate::flow::callback::CallbackError;
+use crate::flow::local_sign_in::LocalSignInError;
 use crate::flow::sign_in::SignInError;
 use crate::gateway::renewals::RenewalError;
+use crate::local::LocalError;
 use crate::pages::ErrorText;
 use crate::session::StoreError;
 
@@ -27,6 +29,8 @@ pub struct Problem {
     pub retry_after: Option<Duration>,
     /// The methods that are allowed, if another was used.
     pub allow: Option<&'static str>,
+    /// The `WWW-Authenticate` that belongs to it, if it is not that of a session.
+    pub challenge: Option<String>,
     /// What an operator wants to know; never shown.
     pub cause: Option<Box<dyn Error + Send + Sync>>,
 }
@@ -34,7 +38,7 @@ pub struct Problem {
 impl Problem {
     /// The problem of this code.
     pub const fn new(code: &'static str) -> Self {
-        Self { code, detail: None, provider_said: None, retry_after: None, allow: None, cause: None }
+        Self { code, detail: None, provider_said: None, retry_after: None, allow: None, challenge: None, cause: None }
     }
 
     /// No such page.
@@ -91,9 +95,8 @@ fn presentation(code: &str) -> (StatusCode, ErrorText) {
         "access_refused" => (Status::FORBIDDEN, Text::AccessRefused),
         "organization_refused" => (Status::FORBIDDEN, Text::OrganizationRefused),
         "forward_auth_refused" => (Status::FORBIDDEN, Text::Misconfigured),
-        "sign_in_required" | "not_signed_in" | "step_up_required" | "token_unavailable" | "refresh_refused" => {
-            (Status::UNAUTHORIZED, Text::SignInRequired)
-        }
+        "sign_in_required" | "not_signed_in" | "step_up_required" | "local_refused" | "token_unavailable"
+        | "refresh_refused" => (Status::UNAUTHORIZED, Text::SignInRequired),
         "request_refused" => (Status::BAD_REQUEST, Text::RequestRefused),
         "client_misconfigured" | "client_refused" | "provider_changed" => {
             (Status::INTERNAL_SERVER_ERROR, Text::Misconfigured)
@@ -109,6 +112,12 @@ fn presentation(code: &str) -> (StatusCode, ErrorText) {
         "userinfo_sub" | "response_issuer" | "response_issuer_missing" | "session_expiry_past" => {
             (Status::BAD_GATEWAY, Text::ProviderUntrusted)
         }
+        "local_limited" => (Status::TOO_MANY_REQUESTS, Text::TooManyTries),
+        "local_busy" => (Status::SERVICE_UNAVAILABLE, Text::Unavailable),
+        "form_foreign" => (Status::FORBIDDEN, Text::FormExpired),
+        "form_expired" => (Status::BAD_REQUEST, Text::FormExpired),
+        "bearer_scope" | "bearer_denied" => (Status::FORBIDDEN, Text::TokenRefused),
+        _ if code.starts_with("bearer_") => (Status::UNAUTHORIZED, Text::TokenRefused),
         _ if code.starts_with("id_token_") => (Status::BAD_GATEWAY, Text::ProviderUntrusted),
         "state_missing"
         | "state_foreign"
@@ -165,6 +174,21 @@ impl From<CallbackError> for Problem {
             _ => None,
         };
         Self { provider_said, retry_after, ..Self::new(error.code()) }.because(error)
+    }
+}
+
+impl From<LocalSignInError> for Problem {
+    fn from(error: LocalSignInError) -> Self {
+        let detail = match &error {
+            LocalSignInError::ReturnTo(said) => Some(format!("return_to {said}")),
+            _ => None,
+        };
+        let retry_after = match &error {
+            LocalSignInError::Local(LocalError::Limited { retry_after }) => Some(*retry_after),
+            LocalSignInError::Local(LocalError::Busy) | LocalSignInError::Store(_) => Some(STORE_RETRY),
+            _ => None,
+        };
+        Self { detail, retry_after, ..Self::new(error.code()) }.because(error)
     }
 }
 

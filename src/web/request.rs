@@ -10,7 +10,7 @@ use url::form_urlencoded;
 use warp::Filter;
 use warp::host::Authority;
 
-use super::Problem;
+use super::{Problem, bearer};
 use crate::net::{self, Networks, OverTls, PeerAddr, Scheme, Visitor, VisitorError};
 use crate::pages::Locale;
 use crate::secret;
@@ -231,6 +231,7 @@ impl Request {
         self.header("sec-fetch-mode").is_some_and(|mode| mode != "navigate")
             || self.headers.contains_key("x-requested-with")
             || (accept.contains("json") && !accept.contains("text/html"))
+            || bearer::is_there(&self.headers)
     }
 
     /// Whether a browser opens a page for a person with this request, whose method is `method`: told by Fetch Metadata,
@@ -240,6 +241,7 @@ impl Request {
         if !matches!(method, "GET" | "HEAD")
             || self.is_prefetch()
             || script
+            || bearer::is_there(&self.headers)
             || self.headers.contains_key(header::UPGRADE)
         {
             return false;

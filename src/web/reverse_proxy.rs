@@ -2,6 +2,7 @@
 //! live in `upstream`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
 use http::header::{self, HeaderName};
@@ -14,7 +15,7 @@ use warp::reply::Response;
 
 use super::cookies::Cookies;
 use super::request::Request;
-use super::{Problem, answers, csrf, handlers, identity_headers, scrub};
+use super::{Problem, answers, bearer, csrf, handlers, identity_headers, scrub};
 use crate::config::{Pass, UpstreamSettings};
 use crate::flow::access::{self, Knock, Permit};
 use crate::flow::{renewal, sign_in};
@@ -73,14 +74,15 @@ impl Passage<'_> {
             limits.lift(self.upstream.settings.max_body);
         }
         let upgrades = self.request.wants_web_socket();
-        let cookies = Cookies::of(self.tenant, self.place);
-        let session = handlers::session_of(self.gateway, self.tenant, &cookies, self.request).await?;
-        let (session, no_token) = self.renewed(session).await?;
+        let token = bearer::token(self.request.headers(), self.tenant).await?;
+        let (session, no_token) = if token.is_some() { (None, None) } else { self.session().await? };
         let method = self.request.method().clone();
         let address = self.request.client();
-        let knock = Knock { method: method.as_str(), host, path: below, address, session };
+        let by_token = token.is_some();
+        let knock = Knock { method: method.as_str(), host, path: below, address, token, session };
         let permit = match access::admit(self.gateway, self.tenant, knock) {
             Ok(permit) => permit,
+            Err(decision) if by_token => return Err(bearer::refusal(self.tenant, &decision)),
             Err(decision) => return self.refuse(&decision),
         };
         if upgrades && !csrf::may_open_tunnel(self.request, self.tenant, self.place, permit.session().is_some()) {
@@ -125,10 +127,9 @@ impl Passage<'_> {
 
     /// The session with tokens that are good, and why it has none for the upstream, if that wants one. Rules are asked
     /// afterwards, since a renewal may change claims and end the session.
-    async fn renewed(
-        &self,
-        session: Option<Arc<Session>>,
-    ) -> Result<(Option<Arc<Session>>, Option<RenewalError>), Problem> {
+    async fn session(&self) -> Result<(Option<Arc<Session>>, Option<RenewalError>), Problem> {
+        let cookies = Cookies::of(self.tenant, self.place);
+        let session = handlers::session_of(self.gateway, self.tenant, &cookies, self.request).await?;
         let Some(session) = session else { return Ok((None, None)) };
         let settings = &self.upstream.settings;
         if settings.pass != Pass::AccessToken {
@@ -150,7 +151,7 @@ impl Passage<'_> {
         let now = self.gateway.clock.now();
         let known = identity_headers::of(self.tenant, permit, now).filter(|(_, value)| !value.is_empty());
         headers.extend(known.map(|(name, value)| (name.clone(), value)));
-        if settings.pass != Pass::None {
+        if settings.pass != Pass::None || permit.token().is_some() {
             headers.remove(header::AUTHORIZATION);
             if let Some(bearer) = bearer_for(self.tenant, permit, settings) {
                 headers.insert(header::AUTHORIZATION, bearer);
@@ -190,7 +191,7 @@ impl Passage<'_> {
         target.try_into().map_err(|error: http::uri::InvalidUri| Problem::new("path_refused").because(error))
     }
 
-    /// Joins the client's connection with the application's, for as long as the session lasts.
+    /// Joins the client's connection with the application's, for as long as the session, or the token, lasts.
     async fn tunnel(&mut self, permit: &Permit, answer: upstream::Answer) -> Result<Response, UpstreamError> {
         let mut headers = answer.headers.clone();
         scrub::response(&mut headers);
@@ -199,12 +200,17 @@ impl Passage<'_> {
         let (stream, in_flight) = answer.into_tunnel().await?;
         let open = Open::new(&self.gateway.metrics, self.tenant.id());
         let (sessions, limits) = (Arc::clone(&self.gateway.sessions), self.tenant.settings.session.clone());
-        let session = permit.session().cloned();
+        let (session, token) = (permit.session().cloned(), permit.token().cloned());
+        let now = self.gateway.clock.now();
         let until = async move {
             let _counted = (open, in_flight);
-            match session {
-                Some(session) => sessions.ended(&session, &limits).await,
-                None => std::future::pending().await,
+            match (session, token) {
+                (Some(session), _) => sessions.ended(&session, &limits).await,
+                (None, Some(token)) => {
+                    let left = token.ends_at.since(now).max(0).unsigned_abs();
+                    tokio::time::sleep(Duration::from_secs(left)).await;
+                }
+                (None, None) => std::future::pending().await,
             }
         };
         if let Some(tunnel) = self.request.take_tunnel() {
@@ -216,7 +222,7 @@ impl Passage<'_> {
     /// What a request that may not pass is told. Only somebody who looks at a page is sent to sign in.
     fn refuse(&self, decision: &Decision<'_>) -> Result<Response, Problem> {
         let problem = match decision.verdict {
-            Verdict::SignIn => Problem::new("not_signed_in"),
+            Verdict::SignIn => Problem { challenge: bearer::invitation(self.tenant), ..Problem::new("not_signed_in") },
             Verdict::StepUp(_) => Problem::new("step_up_required"),
             _ => return Err(Problem::new("access_refused")),
         };
@@ -257,11 +263,13 @@ fn proxied(mut response: Response, status: StatusCode, headers: HeaderMap) -> Re
 
 /// The token that an upstream is given as `Authorization`.
 fn bearer_for(tenant: &Tenant, permit: &Permit, upstream: &UpstreamSettings) -> Option<HeaderValue> {
-    let session = permit.session()?;
-    let token = match upstream.pass {
-        Pass::None => return None,
-        Pass::AccessToken => &renewal::token_of(tenant, session, upstream.audience.as_deref()).ok()?.value,
-        Pass::IdToken => &session.id_token,
+    let token = match (upstream.pass, permit.session(), permit.token()) {
+        (Pass::AccessToken, Some(session), _) => {
+            &renewal::token_of(tenant, session, upstream.audience.as_deref()).ok()?.value
+        }
+        (Pass::AccessToken, None, Some(token)) if upstream.audience.is_none() => &token.text,
+        (Pass::IdToken, Some(session), _) => &session.id_token,
+        _ => return None,
     };
     let mut value = HeaderValue::try_from(format!("Bearer {}", token.expose_secret())).ok()?;
     value.set_sensitive(true);

@@ -2,10 +2,12 @@
 //! keeps cookies.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod bearer;
 mod callback;
 mod faults;
 mod forward_auth;
 mod isolation;
+mod local;
 mod policy;
 mod renewal;
 mod requests;

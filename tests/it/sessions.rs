@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use lychgate::config::SessionLimits;
 use lychgate::demo::User;
 
 use crate::support::{self, Tenant, World};
@@ -40,8 +39,11 @@ async fn a_session_of_the_provider_before_opens_nothing_and_tells_the_new_one_no
 
 #[tokio::test]
 async fn a_session_ends_when_it_is_idle_and_lives_on_when_it_is_used() {
-    let limits = SessionLimits { idle: Duration::from_mins(10), absolute: Duration::from_hours(1) };
-    let world = support::acme_with(|tenant| tenant.session = limits).await;
+    let world = support::acme_with(|tenant| {
+        tenant.session.idle = Duration::from_mins(10);
+        tenant.session.absolute = Duration::from_hours(1);
+    })
+    .await;
     let mut used = world.signed_in("acme").await;
     let mut idle = world.signed_in("acme").await;
     for _ in 0..2 {
@@ -53,8 +55,11 @@ async fn a_session_ends_when_it_is_idle_and_lives_on_when_it_is_used() {
 
 #[tokio::test]
 async fn a_session_ends_at_its_absolute_limit_however_much_it_is_used() {
-    let limits = SessionLimits { idle: Duration::from_mins(10), absolute: Duration::from_secs(1000) };
-    let world = support::acme_with(|tenant| tenant.session = limits).await;
+    let world = support::acme_with(|tenant| {
+        tenant.session.idle = Duration::from_mins(10);
+        tenant.session.absolute = Duration::from_secs(1000);
+    })
+    .await;
     let mut browser = world.signed_in("acme").await;
     world.pass(500);
     assert!(browser.session("acme").await.is_some());
@@ -68,8 +73,11 @@ async fn the_dashboard_says_when_the_session_ends_and_why() {
     let page = world.signed_in("acme").await.get("/acme/dashboard").await;
     assert!(page.body.contains("every visit prolongs it"), "{}", page.body);
 
-    let limits = SessionLimits { idle: Duration::from_hours(1), absolute: Duration::from_hours(1) };
-    let world = support::acme_with(|tenant| tenant.session = limits).await;
+    let world = support::acme_with(|tenant| {
+        tenant.session.idle = Duration::from_hours(1);
+        tenant.session.absolute = Duration::from_hours(1);
+    })
+    .await;
     let page = world.signed_in("acme").await.get("/acme/dashboard").await;
     assert!(page.body.contains("its longest duration"), "{}", page.body);
 

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
-use super::super::id_token::{UnverifiedIdToken, check_refreshed};
+use super::super::id_token::{check_refreshed, claims_again, unverified};
 use super::super::{Expected, ProviderError, RedeemError, RefreshError};
 use super::{Answer, Endpoint, Provider, TokenAnswer, form};
 use crate::clock::Timestamp;
@@ -106,13 +106,13 @@ impl Provider {
                 organization: None,
                 organizations: held.organizations,
             };
-            let unverified = UnverifiedIdToken::parse(id_token.expose_secret())?;
-            let keys = self.keys_for(&unverified).await?;
+            let unverified = unverified(id_token.expose_secret())?;
+            let keys = self.keys_for(&unverified, self.0.settings.id_token_alg).await?;
             let verified = check_refreshed(unverified, &keys, &self.checks(&access_token, &expected), held.claims)?;
             (claims, session_expiry) = (Some(verified.claims), verified.session_expiry);
         }
         if self.0.settings.userinfo {
-            let base = claims.or_else(|| UnverifiedIdToken::parse(held.id_token.expose_secret()).ok()?.claims_again());
+            let base = claims.or_else(|| claims_again(held.id_token.expose_secret()));
             claims = match audience {
                 None => self.with_userinfo(&access_token, held.sub, base).await?,
                 // A token for another API opens no userinfo: claims stay as they were.
