@@ -18,6 +18,7 @@ const CHROMIUM_ARGUMENTS = [
   "--disable-gpu",
   "--disable-quic",
   "--disable-sync",
+  "--host-resolver-rules=MAP *.example.com 127.0.0.1",
 ];
 const ARTIFACTS = path.join(REPOSITORY, "artifacts");
 const AXE = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
@@ -29,6 +30,7 @@ export async function startBrowser(name, secrets) {
     browser: name === "firefox" ? "firefox" : "chrome",
     executablePath: PROGRAMS[name],
     headless: true,
+    acceptInsecureCerts: true,
     args: name === "firefox" ? [] : CHROMIUM_ARGUMENTS,
     defaultViewport: DESKTOP,
   });
