@@ -23,10 +23,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use moka::future::Cache;
 use moka::notification::RemovalCause;
 use moka::ops::compute::Op;
-use rusqlite::{Connection, OptionalExtension as _, params};
 
 use self::cookie::{CacheKey, Cookie, cache_key};
 pub use self::error::{OpenError, StoreError};
@@ -34,7 +34,7 @@ use self::record::Touch;
 pub use self::record::{EndReason, ExpiryReason, NewSession, Session};
 use self::store::Store;
 pub use self::user::{SeenUser, UserRecord};
-use crate::clock::{Clock, Timestamp};
+use crate::clock::Clock;
 use crate::config::{SessionLimits, StoreSettings};
 use crate::metrics::{IntCounter, Metrics, NO_TENANT};
 use crate::secret::{ExposeSecret as _, RingKey, SecretString};
@@ -44,10 +44,8 @@ use crate::tenant_id::TenantId;
 const ATTEMPT_KEPT: i64 = 600;
 /// Time between two sweeps.
 const SWEEP_EVERY: Duration = Duration::from_mins(1);
-/// Rows that a sweep takes at a time, so that others can write in between.
-const SWEEP_ROWS: u16 = 500;
-/// Bytes that must find room for the store to count as well.
-const PROBE_BYTES: u32 = 16 * 1024;
+/// Last uses that are told to the store at the same time.
+const TOLD_AT_ONCE: usize = 256;
 
 /// All sessions of all tenants.
 pub struct Sessions {
@@ -73,12 +71,12 @@ impl Sessions {
         metrics: Arc<Metrics>,
     ) -> Result<Arc<Self>, OpenError> {
         let (folder, counted) = (data_dir.to_owned(), Arc::clone(&metrics));
-        let opening = tokio::task::spawn_blocking(move || Store::open(&folder, counted));
+        let opening = tokio::task::spawn_blocking(move || Store::embedded(&folder, counted));
         let store = opening.await.unwrap_or_else(|_| {
             // It fails only when the runtime ends.
             Err(OpenError::Store { path: data_dir.to_owned(), source: StoreError::Closed })
         })?;
-        metrics.session_store_up.with_label_values(&[store::LABEL]).set(1);
+        metrics.session_store_up.with_label_values(&[store.label()]).set(1);
         let evicted = store.clone();
         let cache = Cache::builder()
             .max_capacity(settings.cache_bytes)
@@ -109,29 +107,7 @@ impl Sessions {
         let key = cache_key(tenant, value.expose_secret()).expect("our own cookies have the length of cookies");
         let (session, row) = Session::begin(&self.ring, tenant, &cookie, key, limits, self.clock.now(), new);
         let session = Arc::new(session);
-        let stored = Arc::clone(&session);
-        let insert = self.store.write(move |db| {
-            db.prepare_cached(
-                "INSERT INTO sessions (tenant, id_hash, ring, created_at, last_seen_at, ends_at, expires_at,
-                                       sub_hash, sid_hash, summary, refresh_token, record)
-                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            )?
-            .execute(params![
-                stored.tenant.as_str(),
-                stored.id_hash,
-                cookie.ring,
-                stored.created_at.0,
-                stored.last_seen_at().0,
-                stored.ends_at().0,
-                stored.expires_at.0,
-                row.sub_hash,
-                row.sid_hash,
-                row.summary,
-                row.refresh_token,
-                row.record,
-            ])
-        });
-        self.store.timed("create", insert).await?;
+        self.store.insert(tenant, row).await?;
         self.cache.insert(key, Arc::clone(&session)).await;
         let label = self.metrics.tenant(tenant);
         self.metrics.sessions_created_total.with_label_values(&[label]).inc();
@@ -177,14 +153,9 @@ impl Sessions {
         let (store, cache, metrics) = (self.store.clone(), self.cache.clone(), Arc::clone(&self.metrics));
         let (tenant, id_hash, key) = (session.tenant.clone(), session.id_hash, session.cache_key);
         let ending = tokio::spawn(async move {
-            let owner = tenant.clone();
             let mut was_there = false;
             let removal = async {
-                let delete = move |db: &Connection| {
-                    db.prepare_cached("DELETE FROM sessions WHERE tenant = ? AND id_hash = ?")?
-                        .execute(params![owner.as_str(), id_hash])
-                };
-                was_there = store.write(delete).await? == 1;
+                was_there = store.remove(&tenant, id_hash).await?;
                 Ok::<_, StoreError>(Op::Remove)
             };
             cache.entry(key).and_try_compute_with(|_| removal).await?;
@@ -196,7 +167,7 @@ impl Sessions {
             Ok(was_there)
         });
         // The task fails only when the runtime ends.
-        self.store.timed("end", async { ending.await.unwrap_or(Err(StoreError::Closed)) }).await
+        ending.await.unwrap_or(Err(StoreError::Closed))
     }
 
     /// Uses up a sign-in attempt: true the first time, false for ten minutes from then on.
@@ -204,15 +175,7 @@ impl Sessions {
     /// # Errors
     /// The store did not answer; the attempt must then count as used.
     pub async fn use_attempt(&self, tenant: &TenantId, attempt: &str) -> Result<bool, StoreError> {
-        let (tenant, attempt) = (tenant.clone(), attempt.to_owned());
-        let forget_at = self.clock.now().plus(ATTEMPT_KEPT);
-        let insert = self.store.write(move |db| {
-            db.prepare_cached(
-                "INSERT INTO used_attempts (tenant, attempt, forget_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-            )?
-            .execute(params![tenant.as_str(), attempt, forget_at.0])
-        });
-        Ok(self.store.timed("use_attempt", insert).await? == 1)
+        self.store.use_attempt(tenant, attempt, self.clock.now().plus(ATTEMPT_KEPT)).await
     }
 
     /// Remembers that a user signed in.
@@ -220,25 +183,14 @@ impl Sessions {
     /// # Errors
     /// The store could not keep it.
     pub async fn remember_user(&self, tenant: &TenantId, seen: &SeenUser) -> Result<(), StoreError> {
-        let (tenant, seen, ring, now) = (tenant.clone(), seen.clone(), self.ring.id(), self.clock.now());
-        let key = self.ring.derive(&tenant, "user");
-        let index = self.ring.derive(&tenant, "user index");
-        let hash = index.hash(&record::joined(&[&seen.issuer, &seen.sub]));
-        let upsert = self.store.write(move |db| {
-            let before: Option<Vec<u8>> = db
-                .prepare_cached("SELECT record FROM users WHERE tenant = ? AND user_hash = ?")?
-                .query_row(params![tenant.as_str(), hash], |row| row.get(0))
-                .optional()?;
-            let before = before.and_then(|sealed| record::open::<UserRecord>(&key, "user", &tenant, &hash, &sealed));
-            let after = seen.seen(now, before.as_ref());
-            let sealed = record::seal(&key, "user", &tenant, &hash, &after);
-            db.prepare_cached(
-                "INSERT INTO users (tenant, user_hash, ring, record) VALUES (?, ?, ?, ?)
-                 ON CONFLICT DO UPDATE SET ring = excluded.ring, record = excluded.record",
-            )?
-            .execute(params![tenant.as_str(), hash, ring, sealed])
-        });
-        self.store.timed("remember_user", upsert).await.map(drop)
+        let key = self.ring.derive(tenant, "user");
+        let hash = self.ring.derive(tenant, "user index").hash(&record::joined(&[&seen.issuer, &seen.sub]));
+        let (owner, seen, now) = (tenant.clone(), seen.clone(), self.clock.now());
+        let change = move |before: Option<Vec<u8>>| {
+            let before = before.and_then(|sealed| record::open::<UserRecord>(&key, "user", &owner, &hash, &sealed));
+            record::seal(&key, "user", &owner, &hash, &seen.seen(now, before.as_ref()))
+        };
+        self.store.change_user(tenant, hash, self.ring.id(), change).await
     }
 
     /// The users of `tenant` that are remembered, the one seen last first.
@@ -246,13 +198,7 @@ impl Sessions {
     /// # Errors
     /// The store did not answer.
     pub async fn users(&self, tenant: &TenantId) -> Result<Vec<UserRecord>, StoreError> {
-        let owner = tenant.clone();
-        let select = self.store.read(move |db| {
-            let mut select = db.prepare_cached("SELECT user_hash, record FROM users WHERE tenant = ?")?;
-            let rows = select.query_map([owner.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))?;
-            rows.collect::<Result<Vec<([u8; 32], Vec<u8>)>, _>>()
-        });
-        let rows = self.store.timed("users", select).await?;
+        let rows = self.store.users(tenant).await?;
         let key = self.ring.derive(tenant, "user");
         let opened = |(hash, sealed): &([u8; 32], Vec<u8>)| record::open(&key, "user", tenant, hash, sealed);
         let mut users: Vec<UserRecord> = rows.iter().filter_map(opened).collect();
@@ -265,19 +211,7 @@ impl Sessions {
     /// # Errors
     /// It cannot, or has none.
     pub async fn check(&self) -> Result<(), StoreError> {
-        let probe = async {
-            self.store.look().await?;
-            let room = "INSERT INTO probes (room) VALUES (zeroblob(?))";
-            self.store
-                .write(move |db| {
-                    db.prepare_cached(room)?.execute([PROBE_BYTES])?;
-                    db.prepare_cached("DELETE FROM probes")?.execute([])
-                })
-                .await
-        };
-        let done = self.store.timed("check", probe).await.map(drop);
-        self.metrics.session_store_up.with_label_values(&[store::LABEL]).set(done.is_ok().into());
-        done
+        self.store.check().await
     }
 
     /// Removes what is over, and returns how many sessions that were. Used attempts go, too; `sessions_active` is
@@ -289,15 +223,19 @@ impl Sessions {
         let now = self.clock.now();
         // First all that the store does not know yet, or it would end sessions that were used just now.
         self.flush().await?;
-        let sessions = self.sweep_sessions(now).await?;
-        self.sweep_attempts(now).await?;
+        let swept = self.store.sweep(now).await?;
+        for session in &swept {
+            let reason = if session.idle { EndReason::Idle } else { EndReason::Absolute };
+            let labels = [self.label(session.tenant.as_ref()), reason.as_str()];
+            self.metrics.sessions_ended_total.with_label_values(&labels).inc();
+        }
         for (key, session) in &self.cache {
             if session.ends_at() <= now {
                 self.cache.invalidate(key.as_ref()).await;
             }
         }
         self.count_active().await?;
-        Ok(sessions)
+        Ok(swept.len())
     }
 
     /// Sweeps and checks now and once a minute, for ever; the caller spawns this and aborts it.
@@ -324,99 +262,44 @@ impl Sessions {
     async fn load(&self, tenant: &TenantId, cookie: Cookie, key: CacheKey) -> Result<Option<Arc<Session>>, StoreError> {
         let load = self.cache.entry(key).and_try_compute_with(|entry| async move {
             if entry.is_some() {
-                return Ok(Op::Nop);
+                return Ok::<_, StoreError>(Op::Nop);
             }
             let session = self.read(tenant, &cookie, key).await?;
             Ok(session.map_or(Op::Nop, |session| Op::Put(Arc::new(session))))
         });
-        let found = self.store.timed("find", load).await?;
-        Ok(found.into_entry().map(moka::Entry::into_value))
+        Ok(load.await?.into_entry().map(moka::Entry::into_value))
     }
 
     async fn read(&self, tenant: &TenantId, cookie: &Cookie, key: CacheKey) -> Result<Option<Session>, StoreError> {
-        let owner = tenant.clone();
         let id_hash = record::id_hash(&self.ring, tenant, &cookie.id);
-        let row = self.store.read(move |db| {
-            db.prepare_cached(
-                "SELECT last_seen_at, record, refresh_token FROM sessions WHERE tenant = ? AND id_hash = ?",
-            )?
-            .query_row(params![owner.as_str(), id_hash], |row| {
-                Ok((Timestamp(row.get(0)?), row.get::<_, Vec<u8>>(1)?, row.get::<_, Option<Vec<u8>>>(2)?))
-            })
-            .optional()
-        });
-        Ok(row.await?.and_then(|(last_seen_at, record, refresh_token)| {
-            Session::open(&self.ring, tenant, cookie, key, last_seen_at, &record, refresh_token.as_deref())
-        }))
+        let stored = self.store.find(tenant, id_hash).await?;
+        Ok(stored.and_then(|stored| Session::open(&self.ring, tenant, cookie, key, &stored)))
     }
 
     /// Writes the last uses that the store does not know yet.
     async fn flush(&self) -> Result<(), StoreError> {
-        let untold = self.cache.iter().filter_map(|(_, session)| session.untold().map(|touch| (session, touch)));
-        let (sessions, mut touches): (Vec<_>, Vec<_>) = untold.unzip();
-        let times: Vec<Timestamp> = touches.iter().map(|touch| touch.last_seen_at).collect();
-        while !touches.is_empty() {
-            let some = touches.split_off(touches.len().saturating_sub(SWEEP_ROWS.into()));
-            let update = self.store.write(move |db| some.iter().try_for_each(|one| write_touch(db, one)));
-            self.store.timed("touch", update).await?;
-        }
-        for (session, at) in sessions.iter().zip(times) {
-            session.stored(at);
-        }
+        let untold: Vec<_> =
+            self.cache.iter().filter_map(|(_, session)| session.untold().map(|touch| (session, touch))).collect();
+        // Those that come at the same time share a transaction.
+        let tell = |(session, touch): (Arc<Session>, Touch)| async move { self.tell(&session, touch).await };
+        stream::iter(untold).map(Ok).try_for_each_concurrent(TOLD_AT_ONCE, tell).await
+    }
+
+    async fn tell(&self, session: &Session, touch: Touch) -> Result<(), StoreError> {
+        let at = touch.last_seen_at;
+        self.store.touch(touch).await?;
+        session.stored(at);
         Ok(())
     }
 
-    async fn sweep_sessions(&self, now: Timestamp) -> Result<usize, StoreError> {
-        let mut swept = 0;
-        loop {
-            let delete = self.store.write(move |db| {
-                let mut delete = db.prepare_cached(
-                    "DELETE FROM sessions WHERE rowid IN (SELECT rowid FROM sessions WHERE ends_at <= ? LIMIT ?)
-                     RETURNING tenant, ends_at < expires_at",
-                )?;
-                let rows = delete.query_map(params![now.0, SWEEP_ROWS], |row| Ok((row.get(0)?, row.get(1)?)))?;
-                rows.collect::<Result<Vec<(String, bool)>, _>>()
-            });
-            let rows = self.store.timed("sweep", delete).await?;
-            for (tenant, idle) in &rows {
-                let reason = if *idle { EndReason::Idle } else { EndReason::Absolute };
-                let tenant = tenant.parse::<TenantId>().ok();
-                let label = tenant.as_ref().map_or(NO_TENANT, |tenant| self.metrics.tenant(tenant));
-                self.metrics.sessions_ended_total.with_label_values(&[label, reason.as_str()]).inc();
-            }
-            swept += rows.len();
-            if rows.len() < SWEEP_ROWS.into() {
-                return Ok(swept);
-            }
-        }
-    }
-
-    async fn sweep_attempts(&self, now: Timestamp) -> Result<(), StoreError> {
-        loop {
-            let delete = self.store.write(move |db| {
-                db.prepare_cached(
-                    "DELETE FROM used_attempts
-                     WHERE rowid IN (SELECT rowid FROM used_attempts WHERE forget_at < ? LIMIT ?)",
-                )?
-                .execute(params![now.0, SWEEP_ROWS])
-            });
-            if self.store.timed("sweep", delete).await? < SWEEP_ROWS.into() {
-                return Ok(());
-            }
-        }
+    fn label<'a>(&'a self, tenant: Option<&'a TenantId>) -> &'a str {
+        tenant.map_or(NO_TENANT, |tenant| self.metrics.tenant(tenant))
     }
 
     async fn count_active(&self) -> Result<(), StoreError> {
-        let select = self.store.read(|db| {
-            let mut select = db.prepare_cached("SELECT tenant, count(*) FROM sessions GROUP BY tenant")?;
-            let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-            rows.collect::<Result<Vec<(String, i64)>, _>>()
-        });
         let mut active = HashMap::new();
-        for (tenant, count) in self.store.timed("count", select).await? {
-            let tenant = tenant.parse::<TenantId>().ok();
-            let label = tenant.as_ref().map_or(NO_TENANT, |tenant| self.metrics.tenant(tenant));
-            *active.entry(label.to_owned()).or_insert(0) += count;
+        for (tenant, count) in self.store.count().await? {
+            *active.entry(self.label(tenant.as_ref()).to_owned()).or_insert(0) += count;
         }
         // Tenants without sessions vanish.
         self.metrics.sessions_active.reset();
@@ -438,20 +321,10 @@ fn touch_later(store: &Store, session: Arc<Session>, touch: Touch) {
     let store = store.clone();
     tokio::spawn(async move {
         let at = touch.last_seen_at;
-        match store.timed("touch", store.write(move |db| write_touch(db, &touch))).await {
+        match store.touch(touch).await {
             Ok(()) => session.stored(at),
             // The next sweep tries again.
             Err(error) => tracing::debug!(error = &error as &dyn Error, "last use of a session could not be written"),
         }
     });
-}
-
-fn write_touch(db: &Connection, touch: &Touch) -> rusqlite::Result<()> {
-    // Two touches may come out of order; the later use stays.
-    db.prepare_cached(
-        "UPDATE sessions SET last_seen_at = ?1, ends_at = ?2
-         WHERE tenant = ?3 AND id_hash = ?4 AND last_seen_at <= ?1",
-    )?
-    .execute(params![touch.last_seen_at.0, touch.ends_at.0, touch.tenant.as_str(), touch.id_hash])
-    .map(drop)
 }

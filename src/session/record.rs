@@ -15,6 +15,7 @@ use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use super::cookie::{CacheKey, Cookie};
+use super::store::StoredSession;
 use crate::clock::Timestamp;
 use crate::config::SessionLimits;
 use crate::secret::{ExposeSecret as _, Key, RingKey, SecretString};
@@ -153,6 +154,14 @@ pub(super) struct Touch {
 
 /// What the store keeps of a session, sealed or hashed.
 pub(super) struct Row {
+    pub(super) id_hash: [u8; 32],
+    /// The ring key that all of the row stands under.
+    pub(super) ring: [u8; 4],
+    pub(super) created_at: Timestamp,
+    pub(super) last_seen_at: Timestamp,
+    /// When it ends if nobody uses it any more.
+    pub(super) ends_at: Timestamp,
+    pub(super) expires_at: Timestamp,
     pub(super) record: Vec<u8>,
     pub(super) summary: Vec<u8>,
     pub(super) refresh_token: Option<Vec<u8>>,
@@ -253,6 +262,12 @@ impl Session {
         let tenant = &self.tenant;
         let index = ring.derive(tenant, "session index");
         Row {
+            id_hash: self.id_hash,
+            ring: cookie.ring,
+            created_at: self.created_at,
+            last_seen_at: self.last_seen_at(),
+            ends_at: self.ends_at(),
+            expires_at: self.expires_at,
             record: seal(&record_key(ring, tenant, cookie), "record", tenant, &self.id_hash, &record),
             summary: seal(&ring.derive(tenant, "session summary"), "summary", tenant, &self.id_hash, &summary),
             refresh_token: self.refresh_token.as_ref().map(|token| {
@@ -270,14 +285,12 @@ impl Session {
         tenant: &TenantId,
         cookie: &Cookie,
         cache_key: CacheKey,
-        last_seen_at: Timestamp,
-        record: &[u8],
-        refresh_token: Option<&[u8]>,
+        stored: &StoredSession,
     ) -> Option<Self> {
         let id_hash = id_hash(ring, tenant, &cookie.id);
-        let weight = weight(record, refresh_token);
-        let record: Record = open(&record_key(ring, tenant, cookie), "record", tenant, &id_hash, record)?;
-        let refresh_token = match refresh_token {
+        let weight = weight(&stored.record, stored.refresh_token.as_deref());
+        let record: Record = open(&record_key(ring, tenant, cookie), "record", tenant, &id_hash, &stored.record)?;
+        let refresh_token = match &stored.refresh_token {
             Some(sealed) => {
                 let key = ring.derive(tenant, "refresh token");
                 Some(open::<String>(&key, "refresh token", tenant, &id_hash, sealed)?.into())
@@ -301,7 +314,7 @@ impl Session {
             id_hash,
             cache_key,
             weight,
-            seen: Seen::new(last_seen_at, 0),
+            seen: Seen::new(stored.last_seen_at, 0),
         })
     }
 

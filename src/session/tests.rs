@@ -7,10 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 
 use futures_util::future::{FutureExt as _, join_all};
+use rusqlite::Connection;
 use serde_json::json;
 use tempfile::TempDir;
 
 use super::*;
+use crate::clock::Timestamp;
 use crate::config::StoreKind;
 use crate::secret::{self, Key, from_base64url};
 
@@ -100,7 +102,7 @@ impl House {
                 let _ = released.recv();
                 Ok(())
             };
-            store.write(hold).await.unwrap();
+            store.database().write(hold).await.unwrap();
         });
         until(|| busy.load(Ordering::SeqCst)).await;
         release
@@ -417,7 +419,7 @@ async fn a_late_touch_does_not_bring_an_ended_session_back() {
     // A slow request holds the session, and its touch, while the session ends.
     let touch = session.see(&limits(), house.clock.now()).unwrap();
     house.sessions.end(&session, EndReason::Logout).await.unwrap();
-    house.sessions.store.write(move |db| write_touch(db, &touch)).await.unwrap();
+    house.sessions.store.touch(touch).await.unwrap();
     house.sessions.flush().await.unwrap();
     assert_eq!(house.rows("sessions"), 0);
     assert!(house.find(&cookie).await.is_none());
@@ -436,7 +438,7 @@ async fn a_load_during_an_end_does_not_bring_the_session_back() {
     tokio::task::yield_now().await;
     for _ in 0..20 {
         assert!(pending(&mut find));
-        house.sessions.store.read(|_| Ok(())).await.unwrap();
+        house.sessions.store.database().read(|_| Ok(())).await.unwrap();
     }
     drop(release);
     let (ended, found) = tokio::join!(end, find);
@@ -613,7 +615,7 @@ async fn a_sweep_removes_what_is_over_and_counts_the_rest() {
 #[tokio::test]
 async fn a_sweep_takes_more_than_one_helping() {
     let house = House::new().await;
-    let many = usize::from(SWEEP_ROWS) + 10;
+    let many = usize::from(store::AT_ONCE) + 10;
     join_all((0..many).map(|_| house.sign_in())).await;
     house.clock.advance(2 * DAY);
     assert_eq!(house.sessions.sweep().await.unwrap(), many);
@@ -698,7 +700,7 @@ async fn a_write_that_fails_takes_no_other_with_it() {
     let house = House::new().await;
     let release = house.hold_writer().await;
     let mut waiting = Box::pin(async {
-        let bad = house.sessions.store.write(|db| {
+        let bad = house.sessions.store.database().write(|db| {
             db.execute("INSERT INTO used_attempts VALUES ('acme', 'half', 0)", [])?;
             db.execute("INSERT INTO no_such_table VALUES (1)", [])
         });
@@ -767,6 +769,7 @@ async fn a_full_disk_signs_nobody_out_and_passes() {
         house
             .sessions
             .store
+            .database()
             .write(move |db| db.pragma_update_and_check(None, "max_page_count", limit, |row| row.get::<_, i64>(0)))
     };
     pages(1).await.unwrap();
@@ -792,12 +795,13 @@ async fn a_full_disk_signs_nobody_out_and_passes() {
 #[tokio::test]
 async fn a_full_disk_fails_all_who_share_the_transaction() {
     let house = House::new().await;
-    house.sessions.store.write(|db| db.pragma_update(None, "max_page_count", 1)).await.unwrap();
+    house.sessions.store.database().write(|db| db.pragma_update(None, "max_page_count", 1)).await.unwrap();
     let rows = house.rows("used_attempts");
     let release = house.hold_writer().await;
     let mut waiting = Box::pin(async {
         let attempt = house.sessions.use_attempt(&house.acme, "attempt");
-        let too_much = house.sessions.store.write(|db| db.execute("INSERT INTO probes VALUES (zeroblob(1000000))", []));
+        let too_much =
+            house.sessions.store.database().write(|db| db.execute("INSERT INTO probes VALUES (zeroblob(1000000))", []));
         tokio::join!(attempt, too_much, house.sessions.use_attempt(&house.acme, "another"))
     });
     assert!(pending(&mut waiting));
@@ -816,7 +820,7 @@ async fn a_damaged_file_signs_nobody_out_of_the_cache() {
     let (cold, _) = house.sign_in().await;
     house.cool();
     house.find(&hot).await.unwrap();
-    house.sessions.store.close_readers();
+    house.sessions.store.database().close_readers();
     house.stranger().query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
     let good = fs::read(house.file()).unwrap();
     fs::write(house.file(), vec![b'x'; good.len()]).unwrap();
@@ -889,7 +893,7 @@ async fn an_operation_that_takes_too_long_is_given_up() {
     assert!(house.find(&cookie).await.is_some());
     drop(release);
     // The next write comes after the one that nobody waits for, which is then left undone.
-    house.sessions.store.write(|_| Ok(())).await.unwrap();
+    house.sessions.store.database().write(|_| Ok(())).await.unwrap();
     assert_eq!(house.rows("sessions"), 1);
 }
 

@@ -1,0 +1,185 @@
+//! The store of one process: tables of the SQLite database, and what is asked of them.
+
+use std::path::Path;
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use super::database::Database;
+use super::{StoredSession, Swept};
+use crate::clock::Timestamp;
+use crate::session::error::{OpenError, StoreError};
+use crate::session::record::{Row, Touch};
+use crate::tenant_id::TenantId;
+
+/// Rows that are written or removed at a time, so that others can write in between.
+pub(in crate::session) const AT_ONCE: u16 = 500;
+/// Bytes that must find room for the store to count as well.
+const PROBE_BYTES: u32 = 16 * 1024;
+
+/// Sessions, used attempts and users in the data folder.
+#[derive(Clone)]
+pub(in crate::session) struct Embedded {
+    pub(in crate::session) database: Database,
+}
+
+impl Embedded {
+    /// Opens the database in `folder`; makes both where they are missing. Blocks.
+    pub(super) fn open(folder: &Path) -> Result<Self, OpenError> {
+        Ok(Self { database: Database::open(folder)? })
+    }
+
+    pub(super) async fn insert(&self, tenant: &TenantId, row: Row) -> Result<(), StoreError> {
+        let tenant = tenant.clone();
+        let insert = move |db: &Connection| {
+            db.prepare_cached(
+                "INSERT INTO sessions (tenant, id_hash, ring, created_at, last_seen_at, ends_at, expires_at,
+                                       sub_hash, sid_hash, summary, refresh_token, record)
+                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            )?
+            .execute(params![
+                tenant.as_str(),
+                row.id_hash,
+                row.ring,
+                row.created_at.0,
+                row.last_seen_at.0,
+                row.ends_at.0,
+                row.expires_at.0,
+                row.sub_hash,
+                row.sid_hash,
+                row.summary,
+                row.refresh_token,
+                row.record,
+            ])
+        };
+        self.database.write(insert).await.map(drop)
+    }
+
+    pub(super) async fn find(&self, tenant: &TenantId, id_hash: [u8; 32]) -> Result<Option<StoredSession>, StoreError> {
+        let tenant = tenant.clone();
+        let select = move |db: &Connection| {
+            db.prepare_cached(
+                "SELECT last_seen_at, record, refresh_token FROM sessions WHERE tenant = ? AND id_hash = ?",
+            )?
+            .query_row(params![tenant.as_str(), id_hash], |row| {
+                let last_seen_at = Timestamp(row.get(0)?);
+                Ok(StoredSession { last_seen_at, record: row.get(1)?, refresh_token: row.get(2)? })
+            })
+            .optional()
+        };
+        self.database.read(select).await
+    }
+
+    pub(super) async fn touch(&self, touch: Touch) -> Result<(), StoreError> {
+        self.database.write(move |db| write_touch(db, &touch)).await
+    }
+
+    pub(super) async fn remove(&self, tenant: &TenantId, id_hash: [u8; 32]) -> Result<bool, StoreError> {
+        let tenant = tenant.clone();
+        let delete = move |db: &Connection| {
+            db.prepare_cached("DELETE FROM sessions WHERE tenant = ? AND id_hash = ?")?
+                .execute(params![tenant.as_str(), id_hash])
+        };
+        Ok(self.database.write(delete).await? == 1)
+    }
+
+    pub(super) async fn use_attempt(
+        &self,
+        tenant: &TenantId,
+        attempt: &str,
+        forget_at: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let (tenant, attempt) = (tenant.clone(), attempt.to_owned());
+        let insert = move |db: &Connection| {
+            db.prepare_cached(
+                "INSERT INTO used_attempts (tenant, attempt, forget_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+            )?
+            .execute(params![tenant.as_str(), attempt, forget_at.0])
+        };
+        Ok(self.database.write(insert).await? == 1)
+    }
+
+    pub(super) async fn change_user(
+        &self,
+        tenant: &TenantId,
+        user_hash: [u8; 32],
+        ring: [u8; 4],
+        change: impl FnOnce(Option<Vec<u8>>) -> Vec<u8> + Send + 'static,
+    ) -> Result<(), StoreError> {
+        let tenant = tenant.clone();
+        let upsert = move |db: &Connection| {
+            let before = db
+                .prepare_cached("SELECT record FROM users WHERE tenant = ? AND user_hash = ?")?
+                .query_row(params![tenant.as_str(), user_hash], |row| row.get(0))
+                .optional()?;
+            db.prepare_cached(
+                "INSERT INTO users (tenant, user_hash, ring, record) VALUES (?, ?, ?, ?)
+                 ON CONFLICT DO UPDATE SET ring = excluded.ring, record = excluded.record",
+            )?
+            .execute(params![tenant.as_str(), user_hash, ring, change(before)])
+        };
+        self.database.write(upsert).await.map(drop)
+    }
+
+    pub(super) async fn users(&self, tenant: &TenantId) -> Result<Vec<([u8; 32], Vec<u8>)>, StoreError> {
+        let tenant = tenant.clone();
+        let select = move |db: &Connection| {
+            let mut select = db.prepare_cached("SELECT user_hash, record FROM users WHERE tenant = ?")?;
+            let rows = select.query_map([tenant.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            rows.collect()
+        };
+        self.database.read(select).await
+    }
+
+    pub(super) async fn check(&self) -> Result<(), StoreError> {
+        self.database.look().await?;
+        let room = |db: &Connection| {
+            db.prepare_cached("INSERT INTO probes (room) VALUES (zeroblob(?))")?.execute([PROBE_BYTES])?;
+            db.prepare_cached("DELETE FROM probes")?.execute([])
+        };
+        self.database.write(room).await.map(drop)
+    }
+
+    /// Removes some of what is over; fewer than [`AT_ONCE`] of each if that was all.
+    pub(super) async fn sweep(&self, now: Timestamp) -> Result<(Vec<Swept>, bool), StoreError> {
+        let sessions = move |db: &Connection| {
+            let mut delete = db.prepare_cached(
+                "DELETE FROM sessions WHERE rowid IN (SELECT rowid FROM sessions WHERE ends_at <= ? LIMIT ?)
+                 RETURNING tenant, ends_at < expires_at",
+            )?;
+            let rows = delete.query_map(params![now.0, AT_ONCE], |row| {
+                Ok(Swept { tenant: row.get::<_, String>(0)?.parse().ok(), idle: row.get(1)? })
+            })?;
+            rows.collect::<Result<Vec<_>, _>>()
+        };
+        let attempts = move |db: &Connection| {
+            db.prepare_cached(
+                "DELETE FROM used_attempts
+                 WHERE rowid IN (SELECT rowid FROM used_attempts WHERE forget_at < ? LIMIT ?)",
+            )?
+            .execute(params![now.0, AT_ONCE])
+        };
+        let swept = self.database.write(sessions).await?;
+        let forgotten = self.database.write(attempts).await?;
+        let all = swept.len() < AT_ONCE.into() && forgotten < AT_ONCE.into();
+        Ok((swept, all))
+    }
+
+    pub(super) async fn count(&self) -> Result<Vec<(Option<TenantId>, i64)>, StoreError> {
+        let select = |db: &Connection| {
+            let mut select = db.prepare_cached("SELECT tenant, count(*) FROM sessions GROUP BY tenant")?;
+            let rows = select.query_map([], |row| Ok((row.get::<_, String>(0)?.parse().ok(), row.get(1)?)))?;
+            rows.collect()
+        };
+        self.database.read(select).await
+    }
+}
+
+fn write_touch(db: &Connection, touch: &Touch) -> rusqlite::Result<()> {
+    // Two touches may come out of order; the later use stays.
+    db.prepare_cached(
+        "UPDATE sessions SET last_seen_at = ?1, ends_at = ?2
+         WHERE tenant = ?3 AND id_hash = ?4 AND last_seen_at <= ?1",
+    )?
+    .execute(params![touch.last_seen_at.0, touch.ends_at.0, touch.tenant.as_str(), touch.id_hash])
+    .map(drop)
+}
