@@ -90,9 +90,13 @@ impl Tenant {
     }
 }
 
-/// On our own origin: not into another tenant, and not to a route that would act again.
+/// On our own origin: not into another tenant, and not to a route that would act again. What is left is a path alone,
+/// and one that begins with two slashes would name a host (RFC 3986, section 4.2).
 fn return_to_own(place: &Place, url: &Url) -> Result<ReturnTo, ReturnToError> {
     let path = url.path();
+    if path.starts_with("//") {
+        return Err(ReturnToError::Malformed);
+    }
     let below = path.strip_prefix(&place.mount).filter(|rest| rest.is_empty() || rest.starts_with('/'));
     if below.is_none() {
         return Err(ReturnToError::OutsideTenant);
@@ -175,4 +179,48 @@ pub enum ReturnToError {
     /// Not in `return_to_origins`.
     #[error("lies on an origin that return_to_origins does not name")]
     OriginNotAllowed,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::LazyLock;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::metrics::Metrics;
+
+    static ACME: LazyLock<Tenant> = LazyLock::new(|| {
+        let settings = TenantSettings::least("acme".parse().unwrap(), "https://id.example/", "client", "hush".into());
+        let providers = Providers::new(Clock::system(), Metrics::new(1));
+        Tenant::new(settings, &providers, &RingKey::new(Key::generate())).unwrap()
+    });
+
+    /// Addresses made of what readers of URLs disagree about.
+    fn addresses() -> impl Strategy<Value = String> {
+        let first = prop_oneof![Just("/"), Just("/acme/"), Just("https://login.acme.example"), Just("")];
+        let part = prop_oneof![
+            4 => Just("/"),
+            3 => Just("."),
+            1 => proptest::sample::select(vec!["\\", "%2e", "%2f", "%5c", "%09", ":", "@", "?", "#", ";", "javascript:"]),
+            1 => proptest::sample::select(vec!["https:", "evil.example", "login.acme.example", "acme", "globex"]),
+        ];
+        (first, proptest::collection::vec(part, 1..8)).prop_map(|(first, parts)| first.to_owned() + &parts.concat())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+        #[test]
+        fn wherever_a_sign_in_may_end_the_browser_stays_with_the_tenant(unverified in addresses()) {
+            let origin = "https://login.acme.example";
+            let places = [Place::on_own_host(&ACME.settings, origin.into()), Place::shared(&ACME.settings, origin.into())];
+            for place in places {
+                let Ok(return_to) = ACME.return_to(&place, &unverified) else { continue };
+                let lands = Url::parse(&place.url("/callback")).unwrap().join(return_to.as_str()).unwrap();
+                prop_assert_eq!(lands.origin().ascii_serialization(), origin, "{:?}", return_to);
+                prop_assert!(lands.path().starts_with(&place.mount), "{:?}", return_to);
+            }
+        }
+    }
 }

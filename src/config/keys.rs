@@ -160,7 +160,7 @@ pub(super) const TENANT: &[Key] = &[
     none(
         "extra_authorize_params",
         "",
-        "Parameters of any name that go to the provider as they are: ext-color = \"red\".",
+        "Parameters of any other name that go to the provider as they are: ext-color = \"red\".",
     ),
 ];
 

@@ -305,9 +305,12 @@ fn without_clashes(tenants: Vec<(String, TenantSettings)>, settings: &Settings) 
     (good.into_iter().map(|(_, tenant)| tenant).collect(), faults)
 }
 
-/// Whether organizations keep the users of two tenants apart that are one client of one provider.
+/// Whether organizations keep the users of two tenants apart that are one client of one provider. Their names are
+/// compared as in id tokens: `Acme` is `acme`.
 fn told_apart(one: &TenantSettings, other: &TenantSettings) -> bool {
-    let (one, other) = (&one.sign_in.organizations, &other.sign_in.organizations);
+    let [one, other] = [one, other].map(|tenant| {
+        tenant.sign_in.organizations.iter().map(|organization| organization.to_lowercase()).collect::<Vec<_>>()
+    });
     !one.is_empty() && !other.is_empty() && !one.iter().any(|organization| other.contains(organization))
 }
 

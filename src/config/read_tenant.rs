@@ -60,6 +60,20 @@ const OUR_PARAMS: [&str; 12] = [
     "client_secret",
 ];
 
+/// Parameters that a request may set where the tenant does not; the others are the tenant's or ours alone.
+const REQUEST_PARAMS: [&str; 10] = [
+    "audience",
+    "connection",
+    "organization",
+    "invitation",
+    "screen_hint",
+    "prompt",
+    "login_hint",
+    "ui_locales",
+    "max_age",
+    "acr_values",
+];
+
 /// Reads a tenant and says what is wrong with it.
 pub(super) fn read(
     sources: &Sources,
@@ -244,13 +258,15 @@ fn sign_in(reader: &mut Reader<'_>) -> SignInSettings {
         organizations = vec![organization.clone()];
     }
     let extra = reader.map("extra_authorize_params");
-    for name in extra.keys() {
-        if OUR_PARAMS.contains(&name.as_str()) {
-            reader.fault(
-                &format!("extra_authorize_params.{name}"),
-                "is a parameter that lychgate makes itself",
-                Some("leave it out"),
-            );
+    for name in extra.keys().map(String::as_str) {
+        let path = format!("extra_authorize_params.{name}");
+        if OUR_PARAMS.contains(&name) {
+            reader.fault(&path, "is a parameter that lychgate makes itself", Some("leave it out"));
+        } else if REQUEST_PARAMS.contains(&name) {
+            // Here a request would override it, and no id token would be held against it.
+            let has_key = TENANT.iter().any(|key| key.path == name);
+            let help = if has_key { "set the key of this name, outside the table" } else { "leave it out" };
+            reader.fault(&path, "is a parameter that lychgate knows", Some(help));
         }
     }
     SignInSettings {
@@ -270,23 +286,10 @@ fn sign_in(reader: &mut Reader<'_>) -> SignInSettings {
     }
 }
 
-/// Parameters that a request may set; the others are the tenant's or ours alone.
 fn allowed_param(text: &str) -> Result<String, String> {
-    let known = [
-        "audience",
-        "connection",
-        "organization",
-        "invitation",
-        "screen_hint",
-        "prompt",
-        "login_hint",
-        "ui_locales",
-        "max_age",
-        "acr_values",
-    ];
-    match known.contains(&text) {
+    match REQUEST_PARAMS.contains(&text) {
         true => Ok(text.to_owned()),
-        false => Err(format!("is not a parameter that a request can set; allowed: {}", known.join(", "))),
+        false => Err(format!("is not a parameter that a request can set; allowed: {}", REQUEST_PARAMS.join(", "))),
     }
 }
 

@@ -133,7 +133,7 @@ pub struct SignInSettings {
     pub organizations: Vec<String>,
     /// Parameters that the query of `/login` may set, beyond those that `fixed` sets.
     pub allowed_params: Vec<String>,
-    /// Parameters of any name that go to the provider as they are.
+    /// Parameters of any other name that go to the provider as they are.
     pub extra_authorize_params: BTreeMap<String, String>,
     /// Where a sign-in ends if nobody asked otherwise: a path below the tenant, or an absolute URL.
     pub login_redirect: Option<String>,

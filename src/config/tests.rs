@@ -160,6 +160,12 @@ fn each_mistake_is_said_with_its_key_and_what_is_allowed() {
     refused(&with("return_to_origins = [\"https://*.com\"]"), "return_to_origins[0]", "`*`");
     refused(&with("allowed_params = [\"redirect_uri\"]"), "allowed_params[0]", "not a parameter");
     refused(&with("[extra_authorize_params]\nstate = \"x\""), "extra_authorize_params.state", "makes itself");
+    // A request might set these otherwise: as keys of their own they bind it.
+    for name in ["acr_values", "organization", "prompt", "max_age"] {
+        let key = format!("extra_authorize_params.{name}");
+        refused(&with(&format!("[extra_authorize_params]\n{name} = \"1\"")), &key, "set the key of this name");
+    }
+    refused(&with("[extra_authorize_params]\ninvitation = \"x\""), "extra_authorize_params.invitation", "leave it out");
     refused(&with("post_logout_redirect = \"http://acme.example\""), "post_logout_redirect", "only https is safe");
     refused(&with("accent_color = \"red\""), "accent_color", "is not a colour");
     refused(&with("logo = \"http://acme.example/logo.svg\""), "logo", "https");
@@ -216,6 +222,7 @@ fn tenants_that_clash_are_refused() {
     let of = |organization: &str| format!("{ACME}organization = \"{organization}\"\n");
     assert_eq!(Folder::with(&[("tenants/a.toml", &of("org_1")), ("tenants/b.toml", &of("org_1"))]).faults().len(), 1);
     assert_eq!(Folder::with(&[("tenants/a.toml", &of("org_1")), ("tenants/b.toml", ACME)]).faults().len(), 1);
+    assert_eq!(Folder::with(&[("tenants/a.toml", &of("one")), ("tenants/b.toml", &of("One"))]).faults().len(), 1);
     assert_eq!(
         Folder::with(&[("tenants/a.toml", &of("org_1")), ("tenants/b.toml", &of("org_2"))]).good().tenants.len(),
         2

@@ -1,5 +1,5 @@
-//! Whether one request may pass: the session or the token that comes with it, judged by the tenant's policy. Forward
-//! auth and the reverse proxy both ask here and nowhere else. No call to a provider.
+//! Whose request it is, and whether it may pass: the session or the token that comes with it, judged by the tenant's
+//! policy. Forward auth and the reverse proxy both ask here and nowhere else. No call to a provider.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -9,8 +9,22 @@ use serde_json::{Map, Value};
 use crate::gateway::Gateway;
 use crate::policy::{self, Decision, Question, Subject, Verdict};
 use crate::request_path::RequestPath;
-use crate::session::Session;
+use crate::session::{Session, StoreError};
 use crate::tenant::Tenant;
+
+/// The session that this value of the session cookie opens at `tenant`. One that another provider began is none: its
+/// `sub` may be somebody else's at this one, and its tokens are no business of this one.
+///
+/// # Errors
+/// The store did not answer; nothing is known about the session then.
+pub async fn session(
+    gateway: &Gateway,
+    tenant: &Tenant,
+    unverified_cookie: &str,
+) -> Result<Option<Arc<Session>>, StoreError> {
+    let found = gateway.sessions.find(tenant.id(), &tenant.settings.session, unverified_cookie).await?;
+    Ok(found.filter(|session| session.issuer == tenant.settings.provider.issuer))
+}
 
 /// A request that wants to pass, as our own listener or a trusted proxy saw it.
 #[derive(Debug)]

@@ -93,7 +93,7 @@ impl<'a> Cookies<'a> {
     fn attempts(&self, request: &Request) -> Vec<AttemptId> {
         let name = self.name();
         let id = |cookie: &str| AttemptId::parse(cookie.strip_prefix(&name)?.strip_prefix('.')?);
-        pairs(request).filter_map(|(cookie, _)| id(cookie)).collect()
+        request.cookies().filter_map(|(cookie, _)| id(cookie)).collect()
     }
 
     /// Marks that a sign-in has just succeeded.
@@ -118,13 +118,9 @@ impl<'a> Cookies<'a> {
     }
 }
 
-fn pairs(request: &Request) -> impl Iterator<Item = (&str, &str)> {
-    request.cookie_headers().flat_map(|header| header.split(';')).filter_map(|pair| pair.trim().split_once('='))
-}
-
 /// The value of the one cookie of this name.
 fn only<'r>(request: &'r Request, name: &str) -> Option<&'r str> {
-    let mut values = pairs(request).filter(|(cookie, _)| *cookie == name).map(|(_, value)| value);
+    let mut values = request.cookies().filter(|(cookie, _)| *cookie == name).map(|(_, value)| value);
     let value = values.next()?;
     values.next().is_none().then_some(value)
 }

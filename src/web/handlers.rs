@@ -13,6 +13,7 @@ use super::request::Request;
 use super::{Problem, answers};
 use crate::clock::Timestamp;
 use crate::config::ResponseMode;
+use crate::flow::access;
 use crate::flow::attempt::AttemptId;
 use crate::flow::callback::{self, Callback, CallbackError, Finished};
 use crate::flow::sign_in::{self, SignInRequest};
@@ -80,9 +81,7 @@ impl<'a> Scope<'a> {
     async fn session(&self) -> Result<Option<Arc<Session>>, StoreError> {
         match self.cookies.unverified_session(self.request) {
             None => Ok(None),
-            Some(unverified) => {
-                self.gateway.sessions.find(self.tenant.id(), &self.tenant.settings.session, unverified).await
-            }
+            Some(unverified) => access::session(self.gateway, self.tenant, unverified).await,
         }
     }
 }

@@ -145,9 +145,12 @@ impl Request {
         self.header(HeaderName::from_static(name))
     }
 
-    /// The values of all `Cookie` headers; HTTP/2 splits them.
-    pub(super) fn cookie_headers(&self) -> impl Iterator<Item = &str> {
-        self.headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok())
+    /// Name and value of each cookie, of all `Cookie` headers: HTTP/2 splits them. One that is not ASCII is somebody
+    /// else's and hides no other: a neighbour may set it for the domain that we share.
+    pub(super) fn cookies(&self) -> impl Iterator<Item = (&str, &str)> {
+        let pairs = self.headers.get_all(header::COOKIE).iter().flat_map(|line| line.as_bytes().split(|&b| b == b';'));
+        let texts = pairs.filter(|pair| pair.is_ascii()).filter_map(|pair| std::str::from_utf8(pair).ok());
+        texts.filter_map(|pair| pair.trim_matches([' ', '\t']).split_once('='))
     }
 
     /// The first value of a parameter of the query.

@@ -60,6 +60,18 @@ async fn a_session_cookie_that_is_cut_changed_or_doubled_opens_nothing() {
 }
 
 #[tokio::test]
+async fn a_neighbours_cookie_that_is_not_ascii_hides_none_of_ours() {
+    let world = two().await;
+    let mut browser = world.browser();
+    browser.plant("a-greeting", "Grüße");
+    assert_eq!(browser.visit("/acme/login").await.url.path(), "/acme/dashboard");
+    assert!(browser.session("acme").await.is_some());
+    let mut thief = world.browser();
+    thief.plant("\u{2003}lychgate-acme", &cookie(&browser, "lychgate-acme"));
+    assert_eq!(thief.session("acme").await, None, "nor is a name that only looks like ours");
+}
+
+#[tokio::test]
 async fn a_callback_of_one_tenant_is_refused_at_the_other() {
     let world = two().await;
     let mut browser = world.browser();
@@ -164,6 +176,23 @@ async fn a_tenants_own_host_shows_that_tenant_alone() {
     let location = browser.get("/.gate/login").await.location();
     let redirect_uri = location.query_pairs().find(|(name, _)| name == "redirect_uri").unwrap().1.into_owned();
     assert_eq!(redirect_uri, format!("http://{host}/.gate/callback"));
+}
+
+#[tokio::test]
+async fn from_a_tenants_own_host_nobody_is_sent_to_another() {
+    let mut acme = Tenant::start("acme").await;
+    acme.settings.hosts = vec!["acme.localhost".to_owned()];
+    let world = World::start(vec![acme]).await;
+    let host = format!("acme.localhost:{}", world.address.port());
+    for bad in
+        ["/.//evil.example", "/x/..//evil.example/", "/%2e//evil.example", &format!("http://{host}//evil.example")]
+    {
+        let query = url::form_urlencoded::Serializer::new(String::new()).append_pair("return_to", bad).finish();
+        let page = world.browser().with("host", &host).get(&format!("/login?{query}")).await;
+        assert_eq!((page.status, page.code()), (StatusCode::BAD_REQUEST, "return_to_refused"), "{bad}");
+    }
+    let page = world.browser().with("host", &host).get("/login?return_to=/a//b").await;
+    assert_eq!(page.status, StatusCode::FOUND, "a double slash further on names no host");
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lychgate::config::SessionLimits;
 
-use crate::support;
+use crate::support::{self, Tenant};
 
 #[tokio::test]
 async fn a_restart_keeps_everybody_signed_in() {
@@ -21,6 +21,20 @@ async fn another_root_secret_signs_everybody_out() {
     let key = lychgate::secret::RingKey::new(lychgate::secret::Key::generate()).to_text();
     world.restart_with(|settings| settings.secret = Some(key)).await;
     assert_eq!(browser.session("acme").await, None);
+}
+
+#[tokio::test]
+async fn a_session_of_the_provider_before_opens_nothing_and_tells_the_new_one_nothing() {
+    let mut world = support::acme_with(|tenant| tenant.sign_in.scopes.push("offline_access".to_owned())).await;
+    let mut browser = world.signed_in("acme").await;
+    let successor = Tenant::start("successor").await;
+    let settings = successor.settings.provider.clone();
+    world.restart_with(|world| world.tenants[0].provider = settings).await;
+    assert_eq!(browser.clone().session("acme").await, None);
+    let location = browser.get("/acme/logout").await.location();
+    assert!(location.as_str().starts_with(successor.provider.issuer()), "{location}");
+    assert!(location.query_pairs().all(|(name, _)| name != "id_token_hint"), "it was the other provider's");
+    assert_eq!(successor.provider.count("/oauth/revoke"), 0, "so was the refresh token");
 }
 
 #[tokio::test]
