@@ -137,6 +137,12 @@ series! {
     session_operation_duration_seconds: HistogramVec { store, operation } in STORE_BUCKETS;
     /// 1 when the last check of the session store succeeded.
     session_store_up: IntGaugeVec { store };
+    /// Keys of the ring, by role.
+    session_keys: IntGaugeVec { role };
+    /// Since when the active key is that, as its file says, in seconds since the epoch.
+    session_key_active_since_timestamp_seconds: Gauge {};
+    /// 1 when the last look at the key files succeeded.
+    session_key_files_up: IntGauge {};
     /// Look-ups in the caches in memory.
     cache_requests_total: IntCounterVec { cache, result };
     /// Bytes of the Set-Cookie headers of one response.

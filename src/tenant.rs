@@ -6,8 +6,9 @@ use std::sync::Arc;
 use url::Url;
 
 use crate::config::TenantSettings;
+use crate::key_ring::{KeyRing, RingKey};
 use crate::oidc::{Provider, ProviderSetupError, Providers};
-use crate::secret::{Key, RingKey};
+use crate::secret::Key;
 use crate::tenant_id::TenantId;
 
 /// The longest address to come back to, in bytes: it travels in a cookie.
@@ -20,7 +21,7 @@ pub struct Tenant {
     pub settings: TenantSettings,
     /// Its OpenID provider.
     pub provider: Provider,
-    attempt_key: Key,
+    ring: Arc<KeyRing>,
 }
 
 impl Tenant {
@@ -31,11 +32,10 @@ impl Tenant {
     pub fn new(
         settings: TenantSettings,
         providers: &Arc<Providers>,
-        ring: &RingKey,
+        ring: &Arc<KeyRing>,
     ) -> Result<Self, ProviderSetupError> {
         let provider = providers.provider(&settings.id, &settings.provider)?;
-        let attempt_key = ring.derive(&settings.id, "sign-in attempt");
-        Ok(Self { settings, provider, attempt_key })
+        Ok(Self { settings, provider, ring: Arc::clone(ring) })
     }
 
     /// Its id.
@@ -43,9 +43,19 @@ impl Tenant {
         &self.settings.id
     }
 
-    /// The key of one sign-in attempt: whatever the attempt needs derives from it.
+    /// The key of a sign-in attempt that begins: whatever the attempt needs derives from it.
     pub fn attempt_key(&self, attempt: &str) -> Key {
-        self.attempt_key.derive(attempt.as_bytes(), &[b"attempt"])
+        self.attempt_key_under(&self.ring.active(), attempt)
+    }
+
+    /// The keys that an attempt may have begun under, the likeliest first.
+    pub fn attempt_keys(&self, attempt: &str) -> impl Iterator<Item = Key> {
+        let keys = self.ring.keys();
+        (0..keys.all().len()).map(move |at| self.attempt_key_under(&keys.all()[at], attempt))
+    }
+
+    fn attempt_key_under(&self, ring: &RingKey, attempt: &str) -> Key {
+        ring.of(self.id()).attempt.derive(attempt.as_bytes(), &[b"attempt"])
     }
 
     /// Checks an address that somebody wants to come back to: a path below the tenant's own, or a URL on an origin
@@ -194,7 +204,7 @@ mod tests {
     static ACME: LazyLock<Tenant> = LazyLock::new(|| {
         let settings = TenantSettings::least("acme".parse().unwrap(), "https://id.example/", "client", "hush".into());
         let providers = Providers::new(Clock::system(), Metrics::new(1));
-        Tenant::new(settings, &providers, &RingKey::new(Key::generate())).unwrap()
+        Tenant::new(settings, &providers, &KeyRing::of_one(RingKey::generate())).unwrap()
     });
 
     /// Addresses made of what readers of URLs disagree about.

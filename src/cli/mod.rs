@@ -6,6 +6,7 @@ mod demo;
 mod healthcheck;
 mod logging;
 mod online;
+mod secret;
 mod serve;
 mod tenant_add;
 mod urls;
@@ -20,7 +21,6 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use crate::config::{self, LogFormat, Sources};
-use crate::secret::{ExposeSecret as _, Key, RingKey};
 use crate::tenant_id::TenantId;
 
 /// How the process ends.
@@ -95,11 +95,14 @@ enum Command {
     /// See who has signed in
     #[command(subcommand)]
     Users(UsersCommand),
-    /// Print a new root secret
+    /// Print a new root secret; list, rotate and drop the keys in use
     #[command(
         after_help = "Example: lychgate secret > /etc/lychgate/secret.key, then secret_file = \"/etc/lychgate/secret.key\""
     )]
-    Secret,
+    Secret {
+        #[command(subcommand)]
+        command: Option<secret::SecretCommand>,
+    },
     /// Ask a running gateway whether it is ready: exit code 0 or 1
     #[command(after_help = "Example, in a container file: HEALTHCHECK CMD [\"lychgate\", \"healthcheck\"]")]
     Healthcheck {
@@ -216,9 +219,9 @@ fn run(cli: Cli) -> Exit {
                 Exit::Usage
             }
         },
-        Some(Command::Secret) => {
-            println!("{}", RingKey::new(Key::generate()).to_text().expose_secret());
-            Exit::Success
+        Some(Command::Secret { command: None }) => secret::print(),
+        Some(Command::Secret { command: Some(command) }) => {
+            with_settings(cli.config, |loaded| block_on(secret::run(&loaded.settings, command)))
         }
         Some(Command::Completions { shell }) => {
             clap_complete::generate(shell, &mut Cli::command(), "lychgate", &mut std::io::stdout());

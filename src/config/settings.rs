@@ -33,8 +33,10 @@ pub struct Settings {
     pub list_tenants: bool,
     /// What a bad tenant file does at start.
     pub on_invalid_tenant: OnInvalidTenant,
-    /// The root secret, if settings give it; else `data/secret.key`.
+    /// The root secret, if settings give it itself: one key, without a ring.
     pub secret: Option<SecretString>,
+    /// Else the file of the ring's active key; the others lie beside it.
+    pub secret_file: PathBuf,
     /// Where sessions are kept and how many are held in memory.
     pub sessions: StoreSettings,
     /// What is logged.

@@ -36,8 +36,9 @@ use self::store::Store;
 pub use self::user::{SeenUser, UserRecord};
 use crate::clock::Clock;
 use crate::config::{SessionLimits, StoreSettings};
+use crate::key_ring::{KeyId, KeyRing, RingKey};
 use crate::metrics::{IntCounter, Metrics, NO_TENANT};
-use crate::secret::{ExposeSecret as _, RingKey, SecretString};
+use crate::secret::{ExposeSecret as _, SecretString};
 use crate::tenant_id::TenantId;
 
 /// How long a used attempt is remembered, in seconds: as long as its cookie could come back.
@@ -49,7 +50,7 @@ const TOLD_AT_ONCE: usize = 256;
 
 /// All sessions of all tenants.
 pub struct Sessions {
-    ring: RingKey,
+    ring: Arc<KeyRing>,
     clock: Clock,
     metrics: Arc<Metrics>,
     store: Store,
@@ -65,7 +66,7 @@ impl Sessions {
     /// The file cannot be had, is damaged, or was written by a newer version. It is left as it is.
     pub async fn open(
         data_dir: &Path,
-        ring: RingKey,
+        ring: Arc<KeyRing>,
         settings: &StoreSettings,
         clock: Clock,
         metrics: Arc<Metrics>,
@@ -102,10 +103,11 @@ impl Sessions {
         limits: &SessionLimits,
         new: NewSession,
     ) -> Result<(SecretString, Arc<Session>), StoreError> {
-        let cookie = Cookie::generate(&self.ring);
+        let ring = self.ring.active();
+        let cookie = Cookie::generate(&ring);
         let value = cookie.to_text();
         let key = cache_key(tenant, value.expose_secret()).expect("our own cookies have the length of cookies");
-        let (session, row) = Session::begin(&self.ring, tenant, &cookie, key, limits, self.clock.now(), new);
+        let (session, row) = Session::begin(&ring, tenant, &cookie, key, limits, self.clock.now(), new);
         let session = Arc::new(session);
         self.store.insert(tenant, row).await?;
         self.cache.insert(key, Arc::clone(&session)).await;
@@ -131,13 +133,15 @@ impl Sessions {
             Some(session)
         } else {
             self.misses.inc();
-            match Cookie::parse(cookie_value) {
-                Some(cookie) if cookie.ring == self.ring.id() => self.load(tenant, cookie, key).await?,
-                _ => None,
+            match Cookie::parse(cookie_value).and_then(|cookie| Some((self.ring.get(cookie.ring)?, cookie))) {
+                Some((ring, cookie)) => self.load(&ring, tenant, cookie, key).await?,
+                None => None,
             }
         };
         let now = self.clock.now();
-        let Some(session) = found.filter(|session| !session.is_over(limits, now)) else { return Ok(None) };
+        // A ring key that was dropped takes its sessions with it, those in the cache as well.
+        let good = |session: &Arc<Session>| self.ring.accepts(session.ring) && !session.is_over(limits, now);
+        let Some(session) = found.filter(good) else { return Ok(None) };
         if let Some(touch) = session.see(limits, now) {
             touch_later(&self.store, Arc::clone(&session), touch);
         }
@@ -183,14 +187,50 @@ impl Sessions {
     /// # Errors
     /// The store could not keep it.
     pub async fn remember_user(&self, tenant: &TenantId, seen: &SeenUser) -> Result<(), StoreError> {
-        let key = self.ring.derive(tenant, "user");
-        let hash = self.ring.derive(tenant, "user index").hash(&record::joined(&[&seen.issuer, &seen.sub]));
-        let (owner, seen, now) = (tenant.clone(), seen.clone(), self.clock.now());
-        let change = move |before: Option<Vec<u8>>| {
-            let before = before.and_then(|sealed| record::open::<UserRecord>(&key, "user", &owner, &hash, &sealed));
-            record::seal(&key, "user", &owner, &hash, &seen.seen(now, before.as_ref()))
+        let (seen, now) = (seen.clone(), self.clock.now());
+        let user = [seen.issuer.clone(), seen.sub.clone()];
+        self.change_user(tenant, &user, move |before| Some(seen.seen(now, before.as_ref()))).await
+    }
+
+    /// Brings what is remembered of the users of `tenant` under the active ring key, so that the others can be dropped
+    /// without anybody being forgotten. Returns how many that were.
+    ///
+    /// # Errors
+    /// The store did not answer; some may have been brought there.
+    pub async fn rekey_users(&self, tenant: &TenantId) -> Result<usize, StoreError> {
+        let keys = self.ring.active().of(tenant);
+        let users = self.users_with_hash(tenant).await?.into_iter();
+        let hash = |user: &UserRecord| keys.user_index.hash(&record::joined(&[&user.issuer, &user.sub]));
+        let elsewhere: Vec<_> = users.filter(|(found_by, user)| *found_by != hash(user)).collect();
+        let count = elsewhere.len();
+        let rekey = |(_, user): ([u8; 32], UserRecord)| async move {
+            let name = [user.issuer.clone(), user.sub.clone()];
+            // Who has been forgotten meanwhile stays so.
+            self.change_user(tenant, &name, |before| before).await
         };
-        self.store.change_user(tenant, hash, self.ring.id(), change).await
+        stream::iter(elsewhere).map(Ok).try_for_each_concurrent(TOLD_AT_ONCE, rekey).await?;
+        Ok(count)
+    }
+
+    /// Puts what `change` makes of a user's record, found under any ring key, in its place, under the active one; nothing
+    /// if it makes nothing.
+    async fn change_user(
+        &self,
+        tenant: &TenantId,
+        [issuer, sub]: &[String; 2],
+        change: impl FnOnce(Option<UserRecord>) -> Option<UserRecord> + Send + 'static,
+    ) -> Result<(), StoreError> {
+        let ring = self.ring.keys();
+        let keys: Vec<_> = ring.all().iter().map(|key| key.of(tenant)).collect();
+        let hashes: Vec<_> = keys.iter().map(|keys| keys.user_index.hash(&record::joined(&[issuer, sub]))).collect();
+        let (owner, known_as) = (tenant.clone(), hashes.clone());
+        let change = move |before: &[Option<Vec<u8>>]| {
+            let mut found = keys.iter().zip(&known_as).zip(before);
+            let before = found
+                .find_map(|((keys, hash), sealed)| record::open(&keys.user, "user", &owner, hash, sealed.as_ref()?));
+            Some(record::seal(&keys[0].user, "user", &owner, &known_as[0], &change(before)?))
+        };
+        self.store.change_user(tenant, hashes, ring.active().id().0, change).await
     }
 
     /// The users of `tenant` that are remembered, the one seen last first.
@@ -198,12 +238,28 @@ impl Sessions {
     /// # Errors
     /// The store did not answer.
     pub async fn users(&self, tenant: &TenantId) -> Result<Vec<UserRecord>, StoreError> {
-        let rows = self.store.users(tenant).await?;
-        let key = self.ring.derive(tenant, "user");
-        let opened = |(hash, sealed): &([u8; 32], Vec<u8>)| record::open(&key, "user", tenant, hash, sealed);
-        let mut users: Vec<UserRecord> = rows.iter().filter_map(opened).collect();
+        let users = self.users_with_hash(tenant).await?.into_iter();
+        let mut users: Vec<UserRecord> = users.map(|(_, user)| user).collect();
         users.sort_by(|a, b| b.last_seen.cmp(&a.last_seen).then_with(|| a.sub.cmp(&b.sub)));
         Ok(users)
+    }
+
+    /// The users of `tenant`, each with what the store knows it by.
+    async fn users_with_hash(&self, tenant: &TenantId) -> Result<Vec<([u8; 32], UserRecord)>, StoreError> {
+        let keys: Vec<_> = self.ring.keys().all().iter().map(|key| key.of(tenant)).collect();
+        let opened = |(hash, sealed): ([u8; 32], Vec<u8>)| {
+            let user = keys.iter().find_map(|keys| record::open(&keys.user, "user", tenant, &hash, &sealed))?;
+            Some((hash, user))
+        };
+        Ok(self.store.users(tenant).await?.into_iter().filter_map(opened).collect())
+    }
+
+    /// How many sessions stand under the ring key of this id; none if the store cannot tell.
+    ///
+    /// # Errors
+    /// The store did not answer.
+    pub async fn under(&self, ring: KeyId) -> Result<Option<u64>, StoreError> {
+        self.store.count_under(ring.0, self.clock.now()).await
     }
 
     /// Whether the store can be read and has room for more; sets `session_store_up`.
@@ -259,21 +315,33 @@ impl Sessions {
     }
 
     /// Reads a session from the store into the cache; those who ask at the same time share one answer.
-    async fn load(&self, tenant: &TenantId, cookie: Cookie, key: CacheKey) -> Result<Option<Arc<Session>>, StoreError> {
+    async fn load(
+        &self,
+        ring: &RingKey,
+        tenant: &TenantId,
+        cookie: Cookie,
+        key: CacheKey,
+    ) -> Result<Option<Arc<Session>>, StoreError> {
         let load = self.cache.entry(key).and_try_compute_with(|entry| async move {
             if entry.is_some() {
                 return Ok::<_, StoreError>(Op::Nop);
             }
-            let session = self.read(tenant, &cookie, key).await?;
+            let session = self.read(ring, tenant, &cookie, key).await?;
             Ok(session.map_or(Op::Nop, |session| Op::Put(Arc::new(session))))
         });
         Ok(load.await?.into_entry().map(moka::Entry::into_value))
     }
 
-    async fn read(&self, tenant: &TenantId, cookie: &Cookie, key: CacheKey) -> Result<Option<Session>, StoreError> {
-        let id_hash = record::id_hash(&self.ring, tenant, &cookie.id);
+    async fn read(
+        &self,
+        ring: &RingKey,
+        tenant: &TenantId,
+        cookie: &Cookie,
+        key: CacheKey,
+    ) -> Result<Option<Session>, StoreError> {
+        let id_hash = record::id_hash(ring, tenant, &cookie.id);
         let stored = self.store.find(tenant, id_hash).await?;
-        Ok(stored.and_then(|stored| Session::open(&self.ring, tenant, cookie, key, &stored)))
+        Ok(stored.and_then(|stored| Session::open(ring, tenant, cookie, key, &stored)))
     }
 
     /// Writes the last uses that the store does not know yet.

@@ -18,7 +18,8 @@ use super::cookie::{CacheKey, Cookie};
 use super::store::StoredSession;
 use crate::clock::Timestamp;
 use crate::config::SessionLimits;
-use crate::secret::{ExposeSecret as _, Key, RingKey, SecretString};
+use crate::key_ring::{KeyId, RingKey, TenantKeys};
+use crate::secret::{ExposeSecret as _, Key, SecretString};
 use crate::tenant_id::TenantId;
 
 /// Seconds between two writes of a session's last use.
@@ -88,6 +89,8 @@ pub struct Session {
     pub expires_at: Timestamp,
     /// What fixed [`Session::expires_at`].
     pub expires_because: ExpiryReason,
+    /// The ring key that it stands under.
+    pub(super) ring: KeyId,
     pub(super) id_hash: [u8; 32],
     pub(super) cache_key: CacheKey,
     /// Bytes of memory, roughly.
@@ -227,6 +230,7 @@ impl Session {
             created_at: now,
             expires_at,
             expires_because,
+            ring: ring.id(),
             id_hash: id_hash(ring, tenant, &cookie.id),
             cache_key,
             weight: 0,
@@ -260,22 +264,22 @@ impl Session {
             expires_at: self.expires_at,
         };
         let tenant = &self.tenant;
-        let index = ring.derive(tenant, "session index");
+        let keys = ring.of(tenant);
         Row {
             id_hash: self.id_hash,
-            ring: cookie.ring,
+            ring: self.ring.0,
             created_at: self.created_at,
             last_seen_at: self.last_seen_at(),
             ends_at: self.ends_at(),
             expires_at: self.expires_at,
             record: seal(&record_key(ring, tenant, cookie), "record", tenant, &self.id_hash, &record),
-            summary: seal(&ring.derive(tenant, "session summary"), "summary", tenant, &self.id_hash, &summary),
-            refresh_token: self.refresh_token.as_ref().map(|token| {
-                let key = ring.derive(tenant, "refresh token");
-                seal(&key, "refresh token", tenant, &self.id_hash, token.expose_secret())
-            }),
-            sub_hash: index.hash(&joined(&["sub", &self.issuer, &self.sub])),
-            sid_hash: self.sid.as_deref().map(|sid| index.hash(&joined(&["sid", &self.issuer, sid]))),
+            summary: seal(&keys.summary, "summary", tenant, &self.id_hash, &summary),
+            refresh_token: self
+                .refresh_token
+                .as_ref()
+                .map(|token| seal(&keys.refresh_token, "refresh token", tenant, &self.id_hash, token.expose_secret())),
+            sub_hash: sub_hash(&keys, &self.issuer, &self.sub),
+            sid_hash: self.sid.as_deref().map(|sid| sid_hash(&keys, &self.issuer, sid)),
         }
     }
 
@@ -292,8 +296,8 @@ impl Session {
         let record: Record = open(&record_key(ring, tenant, cookie), "record", tenant, &id_hash, &stored.record)?;
         let refresh_token = match &stored.refresh_token {
             Some(sealed) => {
-                let key = ring.derive(tenant, "refresh token");
-                Some(open::<String>(&key, "refresh token", tenant, &id_hash, sealed)?.into())
+                let keys = ring.of(tenant);
+                Some(open::<String>(&keys.refresh_token, "refresh token", tenant, &id_hash, sealed)?.into())
             }
             None => None,
         };
@@ -311,6 +315,7 @@ impl Session {
             created_at: record.created_at,
             expires_at: record.expires_at,
             expires_because: record.expires_because,
+            ring: ring.id(),
             id_hash,
             cache_key,
             weight,
@@ -388,7 +393,17 @@ impl Seen {
 
 /// What the store knows a session by.
 pub(super) fn id_hash(ring: &RingKey, tenant: &TenantId, id: &[u8]) -> [u8; 32] {
-    ring.derive(tenant, "session id").hash(id)
+    ring.of(tenant).session_id.hash(id)
+}
+
+/// What all sessions of one user at one tenant share in the store, under one ring key.
+pub(super) fn sub_hash(keys: &TenantKeys, issuer: &str, sub: &str) -> [u8; 32] {
+    keys.index.hash(&joined(&["sub", issuer, sub]))
+}
+
+/// The same for the sessions that belong to one of the provider's own.
+pub(super) fn sid_hash(keys: &TenantKeys, issuer: &str, sid: &str) -> [u8; 32] {
+    keys.index.hash(&joined(&["sid", issuer, sid]))
 }
 
 /// Seals `content`, bound to its kind, the tenant and what `owner` is a hash of.
@@ -428,7 +443,7 @@ fn associated(format: u8, kind: &str, tenant: &TenantId, owner: &[u8; 32]) -> Ve
 }
 
 fn record_key(ring: &RingKey, tenant: &TenantId, cookie: &Cookie) -> Key {
-    cookie.key.derive(ring.derive(tenant, "session record").expose(), &[b"record"])
+    cookie.key.derive(ring.of(tenant).record.expose(), &[b"record"])
 }
 
 fn weight(record: &[u8], refresh_token: Option<&[u8]>) -> u32 {

@@ -1,5 +1,7 @@
 //! Sessions as a whole, over a real file.
 
+mod keys;
+
 use std::collections::HashSet;
 use std::fs;
 use std::path::PathBuf;
@@ -14,7 +16,8 @@ use tempfile::TempDir;
 use super::*;
 use crate::clock::Timestamp;
 use crate::config::StoreKind;
-use crate::secret::{self, Key, from_base64url};
+use crate::key_ring::RingKey;
+use crate::secret::{self, from_base64url};
 
 const HOUR: i64 = 3600;
 const DAY: i64 = 24 * HOUR;
@@ -23,7 +26,7 @@ const PLENTY: u64 = 32 << 20;
 /// A folder, and the sessions that live in it.
 struct House {
     dir: TempDir,
-    ring: RingKey,
+    ring: Arc<KeyRing>,
     clock: Clock,
     metrics: Arc<Metrics>,
     sessions: Arc<Sessions>,
@@ -31,7 +34,7 @@ struct House {
     globex: TenantId,
 }
 
-async fn open(dir: &Path, ring: &RingKey, clock: &Clock, cache_bytes: u64) -> Result<Arc<Sessions>, OpenError> {
+async fn open(dir: &Path, ring: &Arc<KeyRing>, clock: &Clock, cache_bytes: u64) -> Result<Arc<Sessions>, OpenError> {
     let settings = StoreSettings { store: StoreKind::Embedded, cache_bytes };
     Sessions::open(dir, ring.clone(), &settings, clock.clone(), Metrics::new(200)).await
 }
@@ -43,7 +46,11 @@ impl House {
 
     async fn with_cache(bytes: u64) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let (ring, clock) = (RingKey::new(Key::generate()), Clock::system());
+        let (ring, clock) = (KeyRing::of_one(RingKey::generate()), Clock::system());
+        Self::with(dir, ring, clock, bytes).await
+    }
+
+    async fn with(dir: TempDir, ring: Arc<KeyRing>, clock: Clock, bytes: u64) -> Self {
         let sessions = open(&dir.path().join("data"), &ring, &clock, bytes).await.unwrap();
         let metrics = Arc::clone(&sessions.metrics);
         let (acme, globex) = ("acme".parse().unwrap(), "globex".parse().unwrap());
@@ -249,7 +256,7 @@ async fn a_cookie_opens_nothing_at_another_tenant() {
     house.stranger().execute("UPDATE sessions SET tenant = 'globex'", []).unwrap();
     assert!(house.sessions.find(&house.globex, &limits(), &cookie).await.unwrap().is_none());
     // Not even with the hash that the id has there.
-    let hash = record::id_hash(&house.ring, &house.globex, &Cookie::parse(&cookie).unwrap().id);
+    let hash = record::id_hash(&house.ring.active(), &house.globex, &Cookie::parse(&cookie).unwrap().id);
     house.stranger().execute("UPDATE sessions SET id_hash = ?", [hash]).unwrap();
     assert!(house.sessions.find(&house.globex, &limits(), &cookie).await.unwrap().is_none());
     assert_eq!(house.rows("sessions"), 1);
@@ -296,7 +303,7 @@ async fn another_ring_key_opens_nothing() {
     let house = House::new().await;
     let (cookie, _) = house.sign_in().await;
     house.sessions.remember_user(&house.acme, &grace()).await.unwrap();
-    let other = open(&house.data(), &RingKey::new(Key::generate()), &house.clock, PLENTY).await.unwrap();
+    let other = open(&house.data(), &KeyRing::of_one(RingKey::generate()), &house.clock, PLENTY).await.unwrap();
     assert!(other.find(&house.acme, &limits(), &cookie).await.unwrap().is_none());
     assert!(other.users(&house.acme).await.unwrap().is_empty());
     assert_eq!((house.rows("sessions"), house.rows("users")), (1, 1));
@@ -320,15 +327,14 @@ async fn summary_and_refresh_token_open_without_the_cookie() {
         .stranger()
         .query_row("SELECT summary, refresh_token FROM sessions", [], |row| Ok((row.get(0)?, row.get(1)?)))
         .unwrap();
-    let opened = |purpose, sealed: &[u8]| {
-        let key = house.ring.derive(&house.acme, purpose);
-        let kind = purpose.trim_start_matches("session ");
-        record::open::<serde_json::Value>(&key, kind, &house.acme, &session.id_hash, sealed).unwrap()
+    let keys = house.ring.active().of(&house.acme);
+    let opened = |key, kind, sealed: &[u8]| {
+        record::open::<serde_json::Value>(key, kind, &house.acme, &session.id_hash, sealed).unwrap()
     };
-    let summary = opened("session summary", &summary);
+    let summary = opened(&keys.summary, "summary", &summary);
     assert_eq!(summary["sub"], ada().sub);
     assert_eq!(summary["user_agent"], "Lynx of Ada");
-    assert_eq!(opened("refresh token", &token), "the-refresh-token");
+    assert_eq!(opened(&keys.refresh_token, "refresh token", &token), "the-refresh-token");
 }
 
 #[tokio::test]
@@ -853,7 +859,7 @@ async fn a_damaged_file_is_refused_by_name_and_left_alone() {
     let path = dir.path().join("lychgate.db");
     let garbage = b"this is no database at all; ".repeat(1000);
     fs::write(&path, &garbage).unwrap();
-    let error = open(dir.path(), &RingKey::new(Key::generate()), &Clock::system(), PLENTY).await.unwrap_err();
+    let error = open(dir.path(), &KeyRing::of_one(RingKey::generate()), &Clock::system(), PLENTY).await.unwrap_err();
     assert!(matches!(error, OpenError::Damaged { .. }), "{error:?}");
     assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
     assert_eq!(fs::read(&path).unwrap(), garbage);

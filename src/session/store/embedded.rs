@@ -101,21 +101,20 @@ impl Embedded {
     pub(super) async fn change_user(
         &self,
         tenant: &TenantId,
-        user_hash: [u8; 32],
+        hashes: Vec<[u8; 32]>,
         ring: [u8; 4],
-        change: impl FnOnce(Option<Vec<u8>>) -> Vec<u8> + Send + 'static,
+        change: impl FnOnce(&[Option<Vec<u8>>]) -> Option<Vec<u8>> + Send + 'static,
     ) -> Result<(), StoreError> {
         let tenant = tenant.clone();
         let upsert = move |db: &Connection| {
-            let before = db
-                .prepare_cached("SELECT record FROM users WHERE tenant = ? AND user_hash = ?")?
-                .query_row(params![tenant.as_str(), user_hash], |row| row.get(0))
-                .optional()?;
-            db.prepare_cached(
-                "INSERT INTO users (tenant, user_hash, ring, record) VALUES (?, ?, ?, ?)
-                 ON CONFLICT DO UPDATE SET ring = excluded.ring, record = excluded.record",
-            )?
-            .execute(params![tenant.as_str(), user_hash, ring, change(before)])
+            let mut take =
+                db.prepare_cached("DELETE FROM users WHERE tenant = ? AND user_hash = ? RETURNING record")?;
+            let mut taken =
+                |hash: &[u8; 32]| take.query_row(params![tenant.as_str(), hash], |row| row.get(0)).optional();
+            let before = hashes.iter().map(&mut taken).collect::<Result<Vec<_>, _>>()?;
+            let Some(record) = change(&before) else { return Ok(0) };
+            db.prepare_cached("INSERT INTO users (tenant, user_hash, ring, record) VALUES (?, ?, ?, ?)")?
+                .execute(params![tenant.as_str(), hashes.first(), ring, record])
         };
         self.database.write(upsert).await.map(drop)
     }
@@ -162,6 +161,14 @@ impl Embedded {
         let forgotten = self.database.write(attempts).await?;
         let all = swept.len() < AT_ONCE.into() && forgotten < AT_ONCE.into();
         Ok((swept, all))
+    }
+
+    pub(super) async fn count_under(&self, ring: [u8; 4], now: Timestamp) -> Result<u64, StoreError> {
+        let select = move |db: &Connection| {
+            db.prepare_cached("SELECT count(*) FROM sessions WHERE ring = ? AND ends_at > ?")?
+                .query_row(params![ring, now.0], |row| row.get::<_, i64>(0))
+        };
+        self.database.read(select).await.map(i64::unsigned_abs)
     }
 
     pub(super) async fn count(&self) -> Result<Vec<(Option<TenantId>, i64)>, StoreError> {

@@ -98,16 +98,18 @@ impl Store {
         self.timed("use_attempt", store.use_attempt(tenant, attempt, forget_at)).await
     }
 
-    /// Replaces a user's record by what `change` makes of it. Nobody else changes it meanwhile.
+    /// Puts a user's record, as `change` makes it, in the place of those found by `hashes`, of which the first finds it
+    /// from now on, or none if it makes none. `change` is given what each of them found. Nobody else changes them
+    /// meanwhile.
     pub(super) async fn change_user(
         &self,
         tenant: &TenantId,
-        user_hash: [u8; 32],
+        hashes: Vec<[u8; 32]>,
         ring: [u8; 4],
-        change: impl FnOnce(Option<Vec<u8>>) -> Vec<u8> + Send + 'static,
+        change: impl FnOnce(&[Option<Vec<u8>>]) -> Option<Vec<u8>> + Send + 'static,
     ) -> Result<(), StoreError> {
         let Kind::Embedded(store) = &self.kind;
-        self.timed("remember_user", store.change_user(tenant, user_hash, ring, change)).await
+        self.timed("remember_user", store.change_user(tenant, hashes, ring, change)).await
     }
 
     /// The users of a tenant, each with what it is found by.
@@ -141,6 +143,12 @@ impl Store {
     pub(super) async fn count(&self) -> Result<Vec<(Option<TenantId>, i64)>, StoreError> {
         let Kind::Embedded(store) = &self.kind;
         self.timed("count", store.count()).await
+    }
+
+    /// How many sessions that are not over stand under a ring key; none if it cannot tell.
+    pub(super) async fn count_under(&self, ring: [u8; 4], now: Timestamp) -> Result<Option<u64>, StoreError> {
+        let Kind::Embedded(store) = &self.kind;
+        self.timed("count", store.count_under(ring, now)).await.map(Some)
     }
 
     /// Does what still waits, and closes. What is asked afterwards fails.
