@@ -5,6 +5,7 @@
 mod callback;
 mod faults;
 mod isolation;
+mod key_ring;
 mod requests;
 mod sessions;
 mod sign_out;
