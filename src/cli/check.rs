@@ -1,10 +1,11 @@
 //! `lychgate check`: reads everything as `serve` would, and says everything that is wrong.
 
-use super::{Exit, block_on, online, say_faults};
+use super::{Exit, block_on, online, say_faults, serve};
 use crate::config::{self, Sources};
+use crate::key_ring::RingFiles;
 use crate::pages::Pages;
 
-/// Checks settings, tenant files and templates; with `online` the providers, too.
+/// Checks settings, tenant files, templates and keys; with `online` the providers, too.
 pub(super) fn run(sources: &Sources, ask_providers: bool) -> Exit {
     let loaded = match config::load(sources) {
         Ok(loaded) => loaded,
@@ -20,6 +21,14 @@ pub(super) fn run(sources: &Sources, ask_providers: bool) -> Exit {
     }
     if let Err(error) = Pages::new(settings.templates_dir.as_deref()) {
         eprintln!("{error}");
+        return Exit::Config;
+    }
+    let keys = RingFiles::new(settings.secret_file.clone());
+    if settings.secret.is_none()
+        && keys.active().exists()
+        && let Err(error) = keys.read()
+    {
+        eprintln!("root secret: {}", serve::chain(&error));
         return Exit::Config;
     }
     let ids: Vec<&str> = settings.tenants.iter().map(|tenant| tenant.id.as_str()).collect();

@@ -65,7 +65,11 @@ pub(super) const SETTINGS: &[Key] = &[
         r#""${LYCHGATE_KEY}""#,
         "The root secret, as `lychgate secret` prints one; else made in the data folder.",
     ),
-    none("secret_file", r#""secret.key""#, "A file that holds the root secret."),
+    none(
+        "secret_file",
+        r#""secret.key""#,
+        "A file that holds the root secret; more keys may lie beside it. Else data/secret.key.",
+    ),
     with("sessions.store", r#""embedded""#, "Where sessions are kept: embedded (SQLite in the data folder)."),
     with("sessions.cache", r#""64MiB""#, "Memory for sessions read lately."),
     with("log.format", r#""auto""#, "How a line looks: text, json, or auto (text on a terminal)."),

@@ -127,7 +127,7 @@ impl Attempt {
         Some(Self { id, asked: serde_json::from_slice(&plain).ok()?, key })
     }
 
-    /// The nonce of the authorization request. It derives from the ring key and the id: nobody else can make it.
+    /// The nonce of the authorization request. It derives from a ring key and the id: nobody else can make it.
     pub fn nonce(&self) -> String {
         secret::base64url(&self.key.hash(b"nonce")[..16])
     }

@@ -52,7 +52,7 @@ impl Gateway {
         let Ok(looked) = tokio::task::spawn_blocking(move || ring.look()).await else { return };
         let keys = self.ring.keys();
         tell(&self.metrics, &keys, looked.is_ok());
-        last.say(looked, &keys);
+        last.say(&looked, &keys);
         let active = keys.active().id();
         if last.users_under != Some(active) {
             match self.bring_users_under(&keys).await {
@@ -66,9 +66,11 @@ impl Gateway {
     /// A key that is dropped later takes no user with it.
     async fn bring_users_under(&self, keys: &Keys) -> Result<(), StoreError> {
         if keys.all().len() > 1 {
+            let mut users = 0;
             for tenant in self.tenants.iter() {
-                self.sessions.rekey_users(tenant.id()).await?;
+                users += self.sessions.rekey_users(tenant.id()).await?;
             }
+            tracing::info!(active = %keys.active().id(), users, "users have been brought under the active key");
         }
         Ok(())
     }
@@ -76,14 +78,14 @@ impl Gateway {
 
 impl LastLook {
     /// Logs a change, and a fault once.
-    fn say(&mut self, looked: Result<bool, KeyFileError>, keys: &Keys) {
+    fn say(&mut self, looked: &Result<bool, KeyFileError>, keys: &Keys) {
         let fault = looked.as_ref().err().map(ToString::to_string);
-        if let Err(error) = &looked
+        if let Err(error) = looked
             && fault != self.fault
         {
             tracing::error!(error = error as &dyn Error, "the key files cannot be used; the keys read before stay");
         }
-        if let Ok(true) = looked {
+        if matches!(looked, Ok(true)) {
             let accepted: Vec<String> = keys.all().iter().skip(1).map(|key| key.id().to_string()).collect();
             tracing::info!(active = %keys.active().id(), accepted = accepted.join(" "), "the keys have changed");
         }

@@ -23,7 +23,7 @@ impl Folder {
         Self { dir, files: RingFiles::new(active), ring }
     }
 
-    fn path(&self, name: &str) -> std::path::PathBuf {
+    fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 

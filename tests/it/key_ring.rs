@@ -169,6 +169,21 @@ async fn a_bad_file_keeps_the_keys_as_they_were_and_shows() {
     assert_eq!(world.metric(r#"lychgate_session_keys{role="active"}"#), 1);
 }
 
+#[tokio::test]
+async fn a_running_gateway_notices_by_itself() {
+    let world = support::acme().await;
+    let running = tokio::spawn(world.gateway.clone().keep_keys());
+    let next = Keys::of(&world).prepare();
+    let noticed = async {
+        while !world.gateway.ring.accepts(next) {
+            tokio::task::yield_now().await;
+        }
+    };
+    let noticed = tokio::time::timeout(std::time::Duration::from_secs(10), noticed).await;
+    running.abort();
+    assert!(noticed.is_ok(), "within the ten seconds that the commands promise");
+}
+
 /// `lychgate secret …` in the folder of `world`.
 fn secret(world: &World, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_lychgate"))
@@ -246,6 +261,22 @@ async fn the_commands_change_files_that_a_running_gateway_follows() {
     assert!(!retired.exists());
     look(&world).await;
     assert_eq!(browser.session("acme").await, None);
+}
+
+#[tokio::test]
+async fn check_tells_of_a_bad_key_before_a_start_does() {
+    let world = support::acme().await;
+    let check = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lychgate"));
+        command.args(["check", "--data"]).arg(world.data_dir()).current_dir(world.data_dir()).env_clear();
+        command.output().unwrap()
+    };
+    said(&check());
+    std::fs::write(world.data_dir().join("secret.more.key"), "half").unwrap();
+    let output = check();
+    assert_eq!(output.status.code(), Some(78));
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("secret.more.key") && error.contains("is not a key"), "{error}");
 }
 
 #[tokio::test]

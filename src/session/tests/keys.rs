@@ -76,13 +76,13 @@ async fn a_dropped_key_takes_its_sessions_and_no_other() {
     keyed.house.sessions.cache.invalidate(&cold_session.cache_key).await;
     let former = keyed.rotate();
     let (new, _) = keyed.house.sign_in().await;
-    let kept = std::fs::read(keyed.house.dir.path().join(format!("secret.{former}.key"))).unwrap();
+    let kept = fs::read(keyed.house.dir.path().join(format!("secret.{former}.key"))).unwrap();
     keyed.drop_key(former);
     assert!(keyed.house.find(&hot).await.is_none(), "not from the cache either");
     assert!(keyed.house.find(&cold).await.is_none());
     assert!(keyed.house.find(&new).await.is_some());
     assert_eq!(keyed.house.rows("sessions"), 3, "nothing is removed, the key may come back");
-    std::fs::write(keyed.house.dir.path().join("secret.again.key"), kept).unwrap();
+    fs::write(keyed.house.dir.path().join("secret.again.key"), kept).unwrap();
     assert!(keyed.house.ring.look().unwrap());
     for cookie in [&hot, &cold, &new] {
         assert!(keyed.house.find(cookie).await.is_some());
