@@ -127,7 +127,7 @@ pub enum EndReason {
     Absolute,
     /// Somebody else ended it.
     Revoked,
-    /// A new sign-in in the same browser took its place.
+    /// A new sign-in took its place: in the same browser, or because the user had too many.
     Replaced,
 }
 
@@ -260,7 +260,6 @@ impl Session {
             expires_at: self.expires_at,
         };
         let tenant = &self.tenant;
-        let index = ring.derive(tenant, "session index");
         Row {
             id_hash: self.id_hash,
             ring: cookie.ring,
@@ -274,8 +273,8 @@ impl Session {
                 let key = ring.derive(tenant, "refresh token");
                 seal(&key, "refresh token", tenant, &self.id_hash, token.expose_secret())
             }),
-            sub_hash: index.hash(&joined(&["sub", &self.issuer, &self.sub])),
-            sid_hash: self.sid.as_deref().map(|sid| index.hash(&joined(&["sid", &self.issuer, sid]))),
+            sub_hash: index_hash(ring, tenant, "sub", &self.issuer, &self.sub),
+            sid_hash: self.sid.as_deref().map(|sid| index_hash(ring, tenant, "sid", &self.issuer, sid)),
         }
     }
 
@@ -389,6 +388,11 @@ impl Seen {
 /// What the store knows a session by.
 pub(super) fn id_hash(ring: &RingKey, tenant: &TenantId, id: &[u8]) -> [u8; 32] {
     ring.derive(tenant, "session id").hash(id)
+}
+
+/// What an index, `sub` or `sid`, knows a user or a provider's session by.
+pub(super) fn index_hash(ring: &RingKey, tenant: &TenantId, index: &str, issuer: &str, id: &str) -> [u8; 32] {
+    ring.derive(tenant, "session index").hash(&joined(&[index, issuer, id]))
 }
 
 /// Seals `content`, bound to its kind, the tenant and what `owner` is a hash of.
