@@ -12,7 +12,7 @@ use super::read_tenant::{self, TenantFile};
 use super::reader::Reader;
 use super::{
     Fault, Faults, LogFormat, LogSettings, MetricsSettings, OnInvalidTenant, ServerSettings, Settings, Sources,
-    StoreKind, StoreSettings, TenantSettings, TlsSettings, values,
+    TenantSettings, TlsSettings, store, values,
 };
 use crate::key_ring::RingKey;
 use crate::net::{self, Networks};
@@ -129,10 +129,7 @@ pub(super) fn read_settings(reader: &mut Reader<'_>) -> Settings {
         secret: secret.filter(|_| secret_file.is_none()),
         secret_file: secret_file.unwrap_or_else(|| data_dir.join("secret.key")),
         data_dir,
-        sessions: StoreSettings {
-            store: reader.choice("sessions.store", &[("embedded", StoreKind::Embedded)]).unwrap_or_default(),
-            cache_bytes: reader.size("sessions.cache", &((1 << 20)..=(1 << 40))).unwrap_or(1 << 20),
-        },
+        sessions: store::read(reader),
         log: LogSettings {
             format: reader
                 .choice(

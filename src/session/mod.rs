@@ -1,6 +1,6 @@
 //! Sessions: made, found by the cookie's value, ended, swept; with them used sign-in attempts and the users seen.
 //!
-//! The browser keeps a `cookie`, which holds the only key of its `record`; the `store` keeps the
+//! The browser keeps a `cookie`, which holds the only key of its `record`; the `store`, SQLite or Redis, keeps the
 //! record, sealed. In front lies a cache, and on the hot path nothing else: no I/O, no lock that all share. The cache
 //! forgets as it likes; a session decides its own end by the [`Clock`]. What the store does not answer signs nobody
 //! out who is in the cache.
@@ -10,6 +10,7 @@
 
 mod cookie;
 mod error;
+mod list;
 mod record;
 mod store;
 #[cfg(test)]
@@ -30,12 +31,13 @@ use moka::ops::compute::Op;
 
 use self::cookie::{CacheKey, Cookie, cache_key};
 pub use self::error::{OpenError, StoreError};
+pub use self::list::{ListedSession, ListedSummary};
 use self::record::Touch;
 pub use self::record::{EndReason, ExpiryReason, NewSession, Session};
 use self::store::Store;
 pub use self::user::{SeenUser, UserRecord};
 use crate::clock::Clock;
-use crate::config::{SessionLimits, StoreSettings};
+use crate::config::{SessionLimits, StoreKind, StoreSettings};
 use crate::key_ring::{KeyId, KeyRing, RingKey};
 use crate::metrics::{IntCounter, Metrics, NO_TENANT};
 use crate::secret::{ExposeSecret as _, SecretString};
@@ -60,10 +62,12 @@ pub struct Sessions {
 }
 
 impl Sessions {
-    /// Opens `lychgate.db` in `data_dir`; makes both where they are missing and brings the schema up to date.
+    /// Opens the store that `settings` name. Embedded, this is `lychgate.db` in `data_dir`; both are made where they are
+    /// missing and the schema is brought up to date. Redis may be away: [`Sessions::check`] says so.
     ///
     /// # Errors
-    /// The file cannot be had, is damaged, or was written by a newer version. It is left as it is.
+    /// The file cannot be had, is damaged, or was written by a newer version. It is left as it is. Or certificates for
+    /// Redis are none.
     pub async fn open(
         data_dir: &Path,
         ring: Arc<KeyRing>,
@@ -72,7 +76,11 @@ impl Sessions {
         metrics: Arc<Metrics>,
     ) -> Result<Arc<Self>, OpenError> {
         let (folder, counted) = (data_dir.to_owned(), Arc::clone(&metrics));
-        let opening = tokio::task::spawn_blocking(move || Store::embedded(&folder, counted));
+        let (kind, time) = (settings.store.clone(), clock.clone());
+        let opening = tokio::task::spawn_blocking(move || match kind {
+            StoreKind::Embedded => Store::embedded(&folder, counted),
+            StoreKind::Redis(redis) => Store::redis(&redis, time, counted),
+        });
         let store = opening.await.unwrap_or_else(|_| {
             // It fails only when the runtime ends.
             Err(OpenError::Store { path: data_dir.to_owned(), source: StoreError::Closed })
@@ -109,11 +117,16 @@ impl Sessions {
         let key = cache_key(tenant, value.expose_secret()).expect("our own cookies have the length of cookies");
         let (session, row) = Session::begin(&ring, tenant, &cookie, key, limits, self.clock.now(), new);
         let session = Arc::new(session);
-        self.store.insert(tenant, row).await?;
+        let ended = self.store.insert(tenant, row).await?;
         self.cache.insert(key, Arc::clone(&session)).await;
         let label = self.metrics.tenant(tenant);
         self.metrics.sessions_created_total.with_label_values(&[label]).inc();
-        self.metrics.sessions_active.with_label_values(&[label]).inc();
+        if self.store.counts() {
+            self.metrics.sessions_active.with_label_values(&[label]).add(1 - ended.len() as i64);
+        }
+        let replaced = [label, EndReason::Replaced.as_str()];
+        self.metrics.sessions_ended_total.with_label_values(&replaced).inc_by(ended.len() as u64);
+        self.forget(&ended).await;
         Ok((value, session))
     }
 
@@ -166,7 +179,9 @@ impl Sessions {
             if was_there {
                 let label = metrics.tenant(&tenant);
                 metrics.sessions_ended_total.with_label_values(&[label, reason.as_str()]).inc();
-                metrics.sessions_active.with_label_values(&[label]).dec();
+                if store.counts() {
+                    metrics.sessions_active.with_label_values(&[label]).dec();
+                }
             }
             Ok(was_there)
         });
@@ -189,7 +204,7 @@ impl Sessions {
     pub async fn remember_user(&self, tenant: &TenantId, seen: &SeenUser) -> Result<(), StoreError> {
         let (seen, now) = (seen.clone(), self.clock.now());
         let user = [seen.issuer.clone(), seen.sub.clone()];
-        self.change_user(tenant, &user, move |before| Some(seen.seen(now, before.as_ref()))).await
+        self.change_user(tenant, &user, move |before| Some(seen.clone().seen(now, before.as_ref()))).await
     }
 
     /// Brings what is remembered of the users of `tenant` under the active ring key, so that the others can be dropped
@@ -218,7 +233,7 @@ impl Sessions {
         &self,
         tenant: &TenantId,
         [issuer, sub]: &[String; 2],
-        change: impl FnOnce(Option<UserRecord>) -> Option<UserRecord> + Send + 'static,
+        change: impl Fn(Option<UserRecord>) -> Option<UserRecord> + Send + 'static,
     ) -> Result<(), StoreError> {
         let ring = self.ring.keys();
         let keys: Vec<_> = ring.all().iter().map(|key| key.of(tenant)).collect();
@@ -358,6 +373,19 @@ impl Sessions {
         self.store.touch(touch).await?;
         session.stored(at);
         Ok(())
+    }
+
+    /// Takes sessions that were ended out of the cache.
+    async fn forget(&self, ended: &[[u8; 32]]) {
+        // Few are ever ended so: not even the cache is looked through otherwise.
+        if ended.is_empty() {
+            return;
+        }
+        for (key, session) in &self.cache {
+            if ended.contains(&session.id_hash) {
+                self.cache.invalidate(key.as_ref()).await;
+            }
+        }
     }
 
     fn label<'a>(&'a self, tenant: Option<&'a TenantId>) -> &'a str {

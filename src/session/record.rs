@@ -130,7 +130,7 @@ pub enum EndReason {
     Absolute,
     /// Somebody else ended it.
     Revoked,
-    /// A new sign-in in the same browser took its place.
+    /// A new sign-in took its place: in the same browser, or because the user had too many.
     Replaced,
 }
 

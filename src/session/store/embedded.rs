@@ -5,7 +5,7 @@ use std::path::Path;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::database::Database;
-use super::{StoredSession, Swept};
+use super::{Listed, PER_USER, StoredSession, Swept, Update};
 use crate::clock::Timestamp;
 use crate::session::error::{OpenError, StoreError};
 use crate::session::record::{Row, Touch};
@@ -28,9 +28,19 @@ impl Embedded {
         Ok(Self { database: Database::open(folder)? })
     }
 
-    pub(super) async fn insert(&self, tenant: &TenantId, row: Row) -> Result<(), StoreError> {
+    /// Keeps a session; gives the ids of those that had to end for it.
+    pub(super) async fn insert(&self, tenant: &TenantId, row: Row) -> Result<Vec<[u8; 32]>, StoreError> {
         let tenant = tenant.clone();
         let insert = move |db: &Connection| {
+            let mut make_room = db.prepare_cached(
+                "DELETE FROM sessions WHERE rowid IN (
+                     SELECT rowid FROM sessions WHERE tenant = ? AND sub_hash = ?
+                     ORDER BY expires_at DESC, rowid DESC LIMIT -1 OFFSET ?)
+                 RETURNING id_hash",
+            )?;
+            let ended =
+                make_room.query_map(params![tenant.as_str(), row.sub_hash, PER_USER as i64 - 1], |row| row.get(0))?;
+            let ended = ended.collect::<Result<Vec<_>, _>>()?;
             db.prepare_cached(
                 "INSERT INTO sessions (tenant, id_hash, ring, created_at, last_seen_at, ends_at, expires_at,
                                        sub_hash, sid_hash, summary, refresh_token, record)
@@ -49,9 +59,10 @@ impl Embedded {
                 row.summary,
                 row.refresh_token,
                 row.record,
-            ])
+            ])?;
+            Ok(ended)
         };
-        self.database.write(insert).await.map(drop)
+        self.database.write(insert).await
     }
 
     pub(super) async fn find(&self, tenant: &TenantId, id_hash: [u8; 32]) -> Result<Option<StoredSession>, StoreError> {
@@ -82,6 +93,90 @@ impl Embedded {
         Ok(self.database.write(delete).await? == 1)
     }
 
+    pub(super) async fn update(
+        &self,
+        tenant: &TenantId,
+        id_hash: [u8; 32],
+        update: Update,
+    ) -> Result<bool, StoreError> {
+        let tenant = tenant.clone();
+        let replace = move |db: &Connection| {
+            db.prepare_cached(
+                "UPDATE sessions SET record = ?1, refresh_token = ?2, expires_at = min(expires_at, ?3),
+                                     ends_at = min(ends_at, ?3)
+                 WHERE tenant = ?4 AND id_hash = ?5",
+            )?
+            .execute(params![
+                update.record,
+                update.refresh_token,
+                update.expires_at.0,
+                tenant.as_str(),
+                id_hash
+            ])
+        };
+        Ok(self.database.write(replace).await? == 1)
+    }
+
+    /// Ends sessions; says how many were there.
+    pub(super) async fn remove_many(&self, tenant: &TenantId, ids: Vec<[u8; 32]>) -> Result<usize, StoreError> {
+        let tenant = tenant.clone();
+        let delete = move |db: &Connection| {
+            let mut delete = db.prepare_cached("DELETE FROM sessions WHERE tenant = ? AND id_hash = ?")?;
+            ids.iter().try_fold(0, |sum, id_hash| Ok(sum + delete.execute(params![tenant.as_str(), id_hash])?))
+        };
+        self.database.write(delete).await
+    }
+
+    pub(super) async fn by_sub(
+        &self,
+        tenant: &TenantId,
+        hash: [u8; 32],
+        now: Timestamp,
+    ) -> Result<Vec<Listed>, StoreError> {
+        self.list(tenant, "sub_hash = ?2", Some(hash), now).await
+    }
+
+    pub(super) async fn by_sid(
+        &self,
+        tenant: &TenantId,
+        hash: [u8; 32],
+        now: Timestamp,
+    ) -> Result<Vec<Listed>, StoreError> {
+        self.list(tenant, "sid_hash = ?2", Some(hash), now).await
+    }
+
+    pub(super) async fn all(&self, tenant: &TenantId, now: Timestamp) -> Result<Vec<Listed>, StoreError> {
+        self.list(tenant, "?2 IS NULL", None, now).await
+    }
+
+    async fn list(
+        &self,
+        tenant: &TenantId,
+        which: &'static str,
+        hash: Option<[u8; 32]>,
+        now: Timestamp,
+    ) -> Result<Vec<Listed>, StoreError> {
+        let tenant = tenant.clone();
+        let select = move |db: &Connection| {
+            let mut select = db.prepare_cached(&format!(
+                "SELECT id_hash, ring, last_seen_at, ends_at, summary, refresh_token FROM sessions
+                 WHERE tenant = ?1 AND {which} AND ends_at > ?3 ORDER BY last_seen_at DESC, id_hash"
+            ))?;
+            let rows = select.query_map(params![tenant.as_str(), hash, now.0], |row| {
+                Ok(Listed {
+                    id_hash: row.get(0)?,
+                    ring: row.get(1)?,
+                    last_seen_at: Timestamp(row.get(2)?),
+                    ends_at: Timestamp(row.get(3)?),
+                    summary: row.get(4)?,
+                    refresh_token: row.get(5)?,
+                })
+            })?;
+            rows.collect()
+        };
+        self.database.read(select).await
+    }
+
     pub(super) async fn use_attempt(
         &self,
         tenant: &TenantId,
@@ -103,7 +198,7 @@ impl Embedded {
         tenant: &TenantId,
         hashes: Vec<[u8; 32]>,
         ring: [u8; 4],
-        change: impl FnOnce(&[Option<Vec<u8>>]) -> Option<Vec<u8>> + Send + 'static,
+        change: impl Fn(&[Option<Vec<u8>>]) -> Option<Vec<u8>> + Send + 'static,
     ) -> Result<(), StoreError> {
         let tenant = tenant.clone();
         let upsert = move |db: &Connection| {
@@ -117,6 +212,15 @@ impl Embedded {
                 .execute(params![tenant.as_str(), hashes.first(), ring, record])
         };
         self.database.write(upsert).await.map(drop)
+    }
+
+    pub(super) async fn remove_user(&self, tenant: &TenantId, user_hash: [u8; 32]) -> Result<bool, StoreError> {
+        let tenant = tenant.clone();
+        let delete = move |db: &Connection| {
+            db.prepare_cached("DELETE FROM users WHERE tenant = ? AND user_hash = ?")?
+                .execute(params![tenant.as_str(), user_hash])
+        };
+        Ok(self.database.write(delete).await? == 1)
     }
 
     pub(super) async fn users(&self, tenant: &TenantId) -> Result<Vec<([u8; 32], Vec<u8>)>, StoreError> {
