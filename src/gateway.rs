@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use url::Url;
 
-pub use self::keys::{LastLook, key_ring};
+pub use self::keys::key_ring;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::key_ring::{KeyFileError, KeyRing, MalformedKey};

@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use super::{Gateway, GatewayError};
 use crate::config::Settings;
-use crate::key_ring::{KeyFileError, KeyId, KeyRing, Keys, RingKey};
+use crate::key_ring::{KeyId, KeyRing, Keys, RingKey};
 use crate::metrics::Metrics;
 use crate::secret::ExposeSecret as _;
-use crate::session::StoreError;
 
 /// How often the files are looked at. Their contents are compared: times of files tell nothing where a volume is
 /// replaced by a symbolic link, as Kubernetes does.
@@ -26,70 +25,66 @@ pub fn key_ring(settings: &Settings) -> Result<Arc<KeyRing>, GatewayError> {
     }
 }
 
-/// What was known at the last look.
-#[derive(Debug, Default)]
-pub struct LastLook {
-    /// The fault that was logged.
-    fault: Option<String>,
-    /// The active key that all users have been brought under.
-    users_under: Option<KeyId>,
-}
-
 impl Gateway {
     /// Keeps the keys as their files say, for ever; the caller spawns this and aborts it.
     pub async fn keep_keys(self: Arc<Self>) {
-        let mut last = LastLook::default();
-        loop {
-            self.look_at_keys(&mut last).await;
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
+        let look = async {
+            let mut fault = None;
+            loop {
+                self.look_at_keys(&mut fault).await;
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        };
+        let bring = async {
+            let mut brought_under = None;
+            loop {
+                self.bring_users(&mut brought_under).await;
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        };
+        tokio::join!(look, bring);
     }
 
-    /// Looks at the files once: takes over what has changed, says it, and brings the users under the active key.
-    pub async fn look_at_keys(&self, last: &mut LastLook) {
+    /// Looks at the files once, takes over what has changed, and says it; a fault once, for as long as it is `said`.
+    pub async fn look_at_keys(&self, said: &mut Option<String>) {
         let ring = Arc::clone(&self.ring);
         // It fails only when the runtime ends.
         let Ok(looked) = tokio::task::spawn_blocking(move || ring.look()).await else { return };
         let keys = self.ring.keys();
         tell(&self.metrics, &keys, looked.is_ok());
-        last.say(&looked, &keys);
-        let active = keys.active().id();
-        if last.users_under != Some(active) {
-            match self.bring_users_under(&keys).await {
-                Ok(()) => last.users_under = Some(active),
-                // The next look tries again.
-                Err(error) => tracing::debug!(error = &error as &dyn Error, "users could not be brought under a key"),
-            }
-        }
-    }
-
-    /// A key that is dropped later takes no user with it.
-    async fn bring_users_under(&self, keys: &Keys) -> Result<(), StoreError> {
-        if keys.all().len() > 1 {
-            let mut users = 0;
-            for tenant in self.tenants.iter() {
-                users += self.sessions.rekey_users(tenant.id()).await?;
-            }
-            tracing::info!(active = %keys.active().id(), users, "users have been brought under the active key");
-        }
-        Ok(())
-    }
-}
-
-impl LastLook {
-    /// Logs a change, and a fault once.
-    fn say(&mut self, looked: &Result<bool, KeyFileError>, keys: &Keys) {
         let fault = looked.as_ref().err().map(ToString::to_string);
-        if let Err(error) = looked
-            && fault != self.fault
-        {
-            tracing::error!(error = error as &dyn Error, "the key files cannot be used; the keys read before stay");
+        match &looked {
+            Ok(true) => {
+                let accepted: Vec<String> = keys.all().iter().skip(1).map(|key| key.id().to_string()).collect();
+                tracing::info!(active = %keys.active().id(), accepted = accepted.join(" "), "the keys have changed");
+            }
+            Err(error) if fault != *said => {
+                let error = error as &dyn Error;
+                tracing::error!(error, "the key files cannot be used; the keys read before stay");
+            }
+            _ => {}
         }
-        if matches!(looked, Ok(true)) {
-            let accepted: Vec<String> = keys.all().iter().skip(1).map(|key| key.id().to_string()).collect();
-            tracing::info!(active = %keys.active().id(), accepted = accepted.join(" "), "the keys have changed");
+        *said = fault;
+    }
+
+    /// Brings the users under the active key once it has changed, so that a key that is dropped later takes no user with
+    /// it. What the store does not answer is for the next time.
+    async fn bring_users(&self, brought_under: &mut Option<KeyId>) {
+        let keys = self.ring.keys();
+        let active = keys.active().id();
+        if *brought_under == Some(active) {
+            return;
         }
-        self.fault = fault;
+        if keys.all().len() > 1 {
+            match self.sessions.rekey_users().await {
+                Ok(users) => tracing::info!(%active, users, "users have been brought under the active key"),
+                Err(error) => {
+                    tracing::debug!(error = &error as &dyn Error, "users could not be brought under the active key");
+                    return;
+                }
+            }
+        }
+        *brought_under = Some(active);
     }
 }
 

@@ -34,11 +34,11 @@ pub use self::error::{OpenError, StoreError};
 pub use self::list::{ListedSession, ListedSummary};
 use self::record::Touch;
 pub use self::record::{EndReason, ExpiryReason, NewSession, Session};
-use self::store::Store;
+use self::store::{FoundUser, Store};
 pub use self::user::{SeenUser, UserRecord};
 use crate::clock::Clock;
 use crate::config::{SessionLimits, StoreKind, StoreSettings};
-use crate::key_ring::{KeyId, KeyRing, RingKey};
+use crate::key_ring::{KeyId, KeyRing, RingKey, TenantKeys};
 use crate::metrics::{IntCounter, Metrics, NO_TENANT};
 use crate::secret::{ExposeSecret as _, SecretString};
 use crate::tenant_id::TenantId;
@@ -207,23 +207,25 @@ impl Sessions {
         self.change_user(tenant, &user, move |before| Some(seen.clone().seen(now, before.as_ref()))).await
     }
 
-    /// Brings what is remembered of the users of `tenant` under the active ring key, so that the others can be dropped
-    /// without anybody being forgotten. Returns how many that were.
+    /// Brings what is remembered of users, of all tenants, under the active ring key, so that the others can be dropped
+    /// without anybody being forgotten. Returns how many that were. It may look at everything there is.
     ///
     /// # Errors
     /// The store did not answer; some may have been brought there.
-    pub async fn rekey_users(&self, tenant: &TenantId) -> Result<usize, StoreError> {
-        let keys = self.ring.active().of(tenant);
-        let users = self.users_with_hash(tenant).await?.into_iter();
-        let hash = |user: &UserRecord| keys.user_index.hash(&record::joined(&[&user.issuer, &user.sub]));
-        let elsewhere: Vec<_> = users.filter(|(found_by, user)| *found_by != hash(user)).collect();
-        let count = elsewhere.len();
-        let rekey = |(_, user): ([u8; 32], UserRecord)| async move {
-            let name = [user.issuer.clone(), user.sub.clone()];
-            // Who has been forgotten meanwhile stays so.
-            self.change_user(tenant, &name, |before| before).await
+    pub async fn rekey_users(&self) -> Result<usize, StoreError> {
+        let ring = self.ring.keys();
+        let opened = |found: FoundUser| {
+            let FoundUser { tenant, user_hash, sealed } = found;
+            let open = |keys: &TenantKeys| record::open(&keys.user, "user", &tenant, &user_hash, &sealed);
+            let user: UserRecord = ring.all().iter().find_map(|key| open(&key.of(&tenant)))?;
+            Some((tenant, [user.issuer, user.sub]))
         };
-        stream::iter(elsewhere).map(Ok).try_for_each_concurrent(TOLD_AT_ONCE, rekey).await?;
+        let found = self.store.users_elsewhere(ring.active().id().0).await?;
+        let users: Vec<_> = found.into_iter().filter_map(opened).collect();
+        let count = users.len();
+        // Who has been forgotten meanwhile stays so.
+        let rekey = |(tenant, user)| async move { self.change_user(&tenant, &user, |before| before).await };
+        stream::iter(users).map(Ok).try_for_each_concurrent(TOLD_AT_ONCE, rekey).await?;
         Ok(count)
     }
 
@@ -253,20 +255,14 @@ impl Sessions {
     /// # Errors
     /// The store did not answer.
     pub async fn users(&self, tenant: &TenantId) -> Result<Vec<UserRecord>, StoreError> {
-        let users = self.users_with_hash(tenant).await?.into_iter();
-        let mut users: Vec<UserRecord> = users.map(|(_, user)| user).collect();
+        let rows = self.store.users(tenant).await?;
+        let keys: Vec<_> = self.ring.keys().all().iter().map(|key| key.of(tenant)).collect();
+        let opened = |(hash, sealed): &([u8; 32], Vec<u8>)| {
+            keys.iter().find_map(|keys| record::open(&keys.user, "user", tenant, hash, sealed))
+        };
+        let mut users: Vec<UserRecord> = rows.iter().filter_map(opened).collect();
         users.sort_by(|a, b| b.last_seen.cmp(&a.last_seen).then_with(|| a.sub.cmp(&b.sub)));
         Ok(users)
-    }
-
-    /// The users of `tenant`, each with what the store knows it by.
-    async fn users_with_hash(&self, tenant: &TenantId) -> Result<Vec<([u8; 32], UserRecord)>, StoreError> {
-        let keys: Vec<_> = self.ring.keys().all().iter().map(|key| key.of(tenant)).collect();
-        let opened = |(hash, sealed): ([u8; 32], Vec<u8>)| {
-            let user = keys.iter().find_map(|keys| record::open(&keys.user, "user", tenant, &hash, &sealed))?;
-            Some((hash, user))
-        };
-        Ok(self.store.users(tenant).await?.into_iter().filter_map(opened).collect())
     }
 
     /// How many sessions stand under the ring key of this id; none if the store cannot tell.

@@ -5,7 +5,7 @@ use std::path::Path;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::database::Database;
-use super::{Listed, PER_USER, StoredSession, Swept, Update};
+use super::{FoundUser, Listed, PER_USER, StoredSession, Swept, Update};
 use crate::clock::Timestamp;
 use crate::session::error::{OpenError, StoreError};
 use crate::session::record::{Row, Touch};
@@ -229,6 +229,19 @@ impl Embedded {
             let mut select = db.prepare_cached("SELECT user_hash, record FROM users WHERE tenant = ?")?;
             let rows = select.query_map([tenant.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))?;
             rows.collect()
+        };
+        self.database.read(select).await
+    }
+
+    pub(super) async fn users_elsewhere(&self, ring: [u8; 4]) -> Result<Vec<FoundUser>, StoreError> {
+        let select = move |db: &Connection| {
+            let mut select = db.prepare_cached("SELECT tenant, user_hash, record FROM users WHERE ring <> ?")?;
+            let rows = select.query_map([ring], |row| {
+                let tenant = row.get::<_, String>(0)?.parse().ok();
+                Ok(tenant.zip(Some((row.get(1)?, row.get(2)?))))
+            })?;
+            let found = rows.filter_map(Result::transpose);
+            found.map(|row| row.map(|(tenant, (user_hash, sealed))| FoundUser { tenant, user_hash, sealed })).collect()
         };
         self.database.read(select).await
     }

@@ -62,6 +62,13 @@ pub(super) struct Listed {
     pub(super) refresh_token: Option<Vec<u8>>,
 }
 
+/// A user's record as it lies there.
+pub(super) struct FoundUser {
+    pub(super) tenant: TenantId,
+    pub(super) user_hash: [u8; 32],
+    pub(super) sealed: Vec<u8>,
+}
+
 /// What a renewal changes of a session.
 #[cfg_attr(not(test), expect(dead_code, reason = "sessions are not renewed yet"))]
 pub(super) struct Update {
@@ -216,6 +223,11 @@ impl Store {
     /// The users of a tenant, each with what it is found by. For operators: it may look at everything there is.
     pub(super) async fn users(&self, tenant: &TenantId) -> Result<Vec<([u8; 32], Vec<u8>)>, StoreError> {
         asked!(self, "users", LIST_LIMIT, store => store.users(tenant), store => store.users(tenant))
+    }
+
+    /// The users of all tenants whose records do not stand under the ring key `ring`. It may look at everything there is.
+    pub(super) async fn users_elsewhere(&self, ring: [u8; 4]) -> Result<Vec<FoundUser>, StoreError> {
+        asked!(self, "users", LIST_LIMIT, store => store.users_elsewhere(ring), store => store.users_elsewhere(ring))
     }
 
     /// Whether it can be read and has room for more; sets `session_store_up`.

@@ -19,7 +19,7 @@ use redis::{Cmd, cmd};
 use tokio::time::Instant;
 
 use self::link::{Link, Servers};
-use super::{Listed, PER_USER, StoredSession, Update};
+use super::{FoundUser, Listed, PER_USER, StoredSession, Update};
 use crate::clock::{Clock, Timestamp};
 use crate::config::RedisSettings;
 use crate::metrics::{IntCounter, Metrics};
@@ -263,21 +263,37 @@ impl Redis {
         Ok(users.into_iter().flatten().collect())
     }
 
+    /// The users of all tenants whose records stand under another ring key: it looks at every key.
+    pub(super) async fn users_elsewhere(&self, ring: [u8; 4]) -> Result<Vec<FoundUser>, StoreError> {
+        let named = |name: String| Some((name.split_once(':')?.0.parse().ok()?, hash_in(name.split_once(':')?.1)?));
+        let all = self.scan_names(&format!("{}user:{{", self.prefix)).await?.into_iter().filter_map(named);
+        let users = stream::iter(all.collect::<Vec<(TenantId, _)>>()).map(async |(tenant, user_hash)| {
+            let record: Option<Vec<u8>> = self.link.ask(cmd("GET").arg(self.key("user", &tenant, &user_hash))).await?;
+            let record = record.filter(|record| !record.starts_with(&ring));
+            let sealed = record.as_deref().and_then(sealed_part);
+            Ok::<_, StoreError>(sealed.map(|sealed| FoundUser { tenant, user_hash, sealed }))
+        });
+        let users: Vec<Option<_>> = users.buffer_unordered(AT_ONCE).try_collect().await?;
+        Ok(users.into_iter().flatten().collect())
+    }
+
     /// The hashes in the names of a tenant's keys of one kind.
     async fn scan(&self, kind: &str, tenant: &TenantId) -> Result<Vec<[u8; 32]>, StoreError> {
-        let start = format!("{}{kind}:{{{tenant}:", self.prefix);
-        let mut hashes = Vec::new();
+        let names = self.scan_names(&format!("{}{kind}:{{{tenant}:", self.prefix)).await?;
+        Ok(names.iter().filter_map(|name| hash_in(name)).collect())
+    }
+
+    /// What follows `start` in the names of keys, up to the end of the hash tag.
+    async fn scan_names(&self, start: &str) -> Result<Vec<String>, StoreError> {
+        let mut names = Vec::new();
         for master in self.link.masters().await? {
             let mut cursor = 0_u64;
             loop {
                 let mut scan = cmd("SCAN");
                 scan.arg(cursor).arg("MATCH").arg(format!("{start}*")).arg("COUNT").arg(SCANNED_AT_ONCE);
                 let (next, keys): (u64, Vec<String>) = self.link.ask_at(master, &scan).await?;
-                let hash = |key: &String| -> Option<[u8; 32]> {
-                    let text = key.strip_prefix(&start)?.strip_suffix('}')?;
-                    secret::from_base64url(text)?.try_into().ok()
-                };
-                hashes.extend(keys.iter().filter_map(hash));
+                let name = |key: &String| Some(key.strip_prefix(start)?.strip_suffix('}')?.to_owned());
+                names.extend(keys.iter().filter_map(name));
                 if next == 0 {
                     break;
                 }
@@ -285,9 +301,9 @@ impl Redis {
             }
         }
         // Redis may name a key twice.
-        hashes.sort_unstable();
-        hashes.dedup();
-        Ok(hashes)
+        names.sort_unstable();
+        names.dedup();
+        Ok(names)
     }
 
     /// Whether Redis can be written; a connection to a master of old is left.
@@ -361,6 +377,11 @@ fn listed(id_hash: [u8; 32], fields: Vec<Option<Vec<u8>>>) -> Option<Listed> {
         summary: summary?,
         refresh_token,
     })
+}
+
+/// The hash in a key's name.
+fn hash_in(text: &str) -> Option<[u8; 32]> {
+    secret::from_base64url(text)?.try_into().ok()
 }
 
 /// A user's record without the ring key's id before it.
