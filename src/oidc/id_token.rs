@@ -20,18 +20,14 @@
 
 use std::fmt;
 
-use jsonwebtoken::DecodingKey;
 use serde_json::{Map, Value};
 
-use super::key_set::{KeySet, algorithm};
+use super::jwt::{Claims, JwtError, UnverifiedJwt};
+use super::key_set::KeySet;
 use crate::clock::Timestamp;
 use crate::config::SigningAlg;
-use crate::secret::{ExposeSecret, SecretString, base64url, from_base64url, same, sha256, sha512};
+use crate::secret::{ExposeSecret, SecretString, base64url, same, sha256, sha512};
 
-/// Bytes of a token.
-const TOKEN_MAX: usize = 64 * 1024;
-/// Characters of `sub` (OpenID Connect Core, section 2).
-const SUB_MAX: usize = 255;
 /// The value of `acr_values` by which Auth0 is asked for a second factor; it answers in `amr`.
 const MULTI_FACTOR: &str = "http://schemas.openid.net/pape/policies/2007/06/multi-factor";
 
@@ -67,38 +63,12 @@ impl fmt::Debug for Expected<'_> {
 pub enum IdTokenError {
     #[error("there is no id token")]
     Missing,
-    #[error("the id token is malformed: {0}")]
-    Malformed(&'static str),
-    #[error("the id token is signed with {got:?}, not with {}", .expected.as_str())]
-    Alg { got: String, expected: SigningAlg },
-    #[error("no key of the provider fits the id token")]
-    KeyUnknown,
-    #[error("more than one key of the provider fits the id token")]
-    KeyAmbiguous,
-    #[error("the signature of the id token is wrong")]
-    Signature,
-    #[error("the id token has no iss")]
-    IssMissing,
-    #[error("the id token is of the issuer {got:?}, not of {expected:?}")]
-    Iss { got: String, expected: String },
-    #[error("the id token has no sub")]
-    SubMissing,
-    #[error("the id token has no aud")]
-    AudMissing,
+    #[error("id token: {0}")]
+    Jwt(#[from] JwtError),
     #[error("the id token is for another audience than this client")]
     Aud,
     #[error("the id token was asked for by another client, or does not say by whom")]
     Azp,
-    #[error("the id token has no exp")]
-    ExpMissing,
-    #[error("the id token ended at {exp}, and here it is {now}")]
-    Expired { exp: Timestamp, now: Timestamp },
-    #[error("the id token has no iat")]
-    IatMissing,
-    #[error("the id token was made at {iat}, and here it is {now}")]
-    Iat { iat: Timestamp, now: Timestamp },
-    #[error("the id token counts from {nbf} on, and here it is {now}")]
-    Nbf { nbf: Timestamp, now: Timestamp },
     #[error("the id token has no nonce")]
     NonceMissing,
     #[error("the id token has the nonce of another sign-in")]
@@ -120,22 +90,22 @@ impl IdTokenError {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::Missing => "id_token_missing",
-            Self::Malformed(_) => "id_token_malformed",
-            Self::Alg { .. } => "id_token_alg",
-            Self::KeyUnknown => "id_token_key_unknown",
-            Self::KeyAmbiguous => "id_token_key_ambiguous",
-            Self::Signature => "id_token_signature",
-            Self::IssMissing => "id_token_iss_missing",
-            Self::Iss { .. } => "id_token_iss",
-            Self::SubMissing => "id_token_sub_missing",
-            Self::AudMissing => "id_token_aud_missing",
+            Self::Jwt(JwtError::Malformed(_)) => "id_token_malformed",
+            Self::Jwt(JwtError::Alg { .. }) => "id_token_alg",
+            Self::Jwt(JwtError::KeyUnknown) => "id_token_key_unknown",
+            Self::Jwt(JwtError::KeyAmbiguous) => "id_token_key_ambiguous",
+            Self::Jwt(JwtError::Signature) => "id_token_signature",
+            Self::Jwt(JwtError::IssMissing) => "id_token_iss_missing",
+            Self::Jwt(JwtError::Iss { .. }) => "id_token_iss",
+            Self::Jwt(JwtError::SubMissing) => "id_token_sub_missing",
+            Self::Jwt(JwtError::AudMissing) => "id_token_aud_missing",
+            Self::Jwt(JwtError::ExpMissing) => "id_token_exp_missing",
+            Self::Jwt(JwtError::Expired { .. }) => "id_token_expired",
+            Self::Jwt(JwtError::IatMissing) => "id_token_iat_missing",
+            Self::Jwt(JwtError::Iat { .. }) => "id_token_iat",
+            Self::Jwt(JwtError::Nbf { .. }) => "id_token_nbf",
             Self::Aud => "id_token_aud",
             Self::Azp => "id_token_azp",
-            Self::ExpMissing => "id_token_exp_missing",
-            Self::Expired { .. } => "id_token_expired",
-            Self::IatMissing => "id_token_iat_missing",
-            Self::Iat { .. } => "id_token_iat",
-            Self::Nbf { .. } => "id_token_nbf",
             Self::NonceMissing => "id_token_nonce_missing",
             Self::Nonce => "id_token_nonce",
             Self::AtHash => "id_token_at_hash",
@@ -147,83 +117,12 @@ impl IdTokenError {
     }
 }
 
-/// An id token taken apart, of which nothing is believed.
-pub(super) struct UnverifiedIdToken<'a> {
-    /// Header and payload, as they were signed.
-    message: &'a str,
-    payload: Vec<u8>,
-    signature: &'a str,
-    alg: String,
-    kid: Option<String>,
-}
-
-impl<'a> UnverifiedIdToken<'a> {
-    /// Takes a token apart (RFC 7515, section 7.1) and reads its header.
-    ///
-    /// # Errors
-    /// [`IdTokenError::Missing`] if it is empty, [`IdTokenError::Malformed`] if it is no signed token.
-    pub(super) fn parse(token: &'a str) -> Result<Self, IdTokenError> {
-        use IdTokenError::Malformed;
-        if token.is_empty() {
-            return Err(IdTokenError::Missing);
-        }
-        if token.len() > TOKEN_MAX {
-            return Err(Malformed("longer than 64 KiB"));
-        }
-        let (message, signature) = token.rsplit_once('.').ok_or(Malformed("not three parts"))?;
-        let (header, payload) = message.split_once('.').ok_or(Malformed("not three parts"))?;
-        let [header, payload] = [header, payload].map(from_base64url);
-        let (header, payload) = header.zip(payload).ok_or(Malformed("not base64url"))?;
-        from_base64url(signature).ok_or(Malformed("not base64url"))?;
-
-        let header: Map<String, Value> =
-            serde_json::from_slice(&header).map_err(|_| Malformed("its header is no JSON object"))?;
-        // No extension of RFC 7515, section 4.1.11, is understood here.
-        if header.contains_key("crit") {
-            return Err(Malformed("its header has crit"));
-        }
-        let text = |name| match header.get(name) {
-            None => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text.clone())),
-            Some(_) => Err(Malformed("alg or kid is no text")),
-        };
-        let alg = text("alg")?.ok_or(Malformed("its header has no alg"))?;
-        Ok(Self { message, payload, signature, alg, kid: text("kid")? })
-    }
-
-    /// The id of the key it says it is signed with.
-    pub(super) fn kid(&self) -> Option<&str> {
-        self.kid.as_deref()
-    }
-
-    /// 7. `alg` is the one agreed upon. What the header says is compared, never obeyed.
-    pub(super) fn check_alg(&self, expected: SigningAlg) -> Result<(), IdTokenError> {
-        if self.alg == expected.as_str() {
-            return Ok(());
-        }
-        Err(IdTokenError::Alg { got: self.alg.chars().take(16).collect(), expected })
-    }
-
-    /// 6, 7 and 8: the claims, if the signature is good.
-    fn verify(self, keys: &KeySet, checks: &Checks<'_>) -> Result<Claims, IdTokenError> {
-        self.check_alg(checks.alg)?;
-        let from_secret;
-        let key = if checks.alg == SigningAlg::Hs256 {
-            // 8. The octets of the client secret, never a key of the set.
-            let secret = checks.client_secret.map(ExposeSecret::expose_secret).filter(|secret| !secret.is_empty());
-            from_secret = DecodingKey::from_secret(secret.ok_or(IdTokenError::KeyUnknown)?.as_bytes());
-            &from_secret
-        } else {
-            keys.key_of(&self, checks.alg)?
-        };
-        // 6. An error is a signature that cannot be one of this key.
-        match jsonwebtoken::crypto::verify(self.signature, self.message.as_bytes(), key, algorithm(checks.alg)) {
-            Ok(true) => {}
-            Ok(false) | Err(_) => return Err(IdTokenError::Signature),
-        }
-        let claims = serde_json::from_slice(&self.payload);
-        Ok(Claims(claims.map_err(|_| IdTokenError::Malformed("its payload is no JSON object"))?))
-    }
+/// Takes an id token apart.
+///
+/// # Errors
+/// There is none, or it is no signed token.
+pub(super) fn unverified(token: &str) -> Result<UnverifiedJwt<'_>, IdTokenError> {
+    if token.is_empty() { Err(IdTokenError::Missing) } else { Ok(UnverifiedJwt::parse(token)?) }
 }
 
 /// What an id token is compared with.
@@ -258,13 +157,13 @@ pub(super) struct VerifiedClaims {
 /// # Errors
 /// The first check that failed.
 pub(super) fn check(
-    unverified: UnverifiedIdToken<'_>,
+    unverified: UnverifiedJwt<'_>,
     keys: &KeySet,
     checks: &Checks<'_>,
 ) -> Result<VerifiedClaims, IdTokenError> {
-    let mut claims = unverified.verify(keys, checks)?;
-    checks.issuer(&claims)?;
-    let sub = subject(&claims)?;
+    let mut claims = checks.signature(unverified, keys)?;
+    claims.check_issuer(checks.issuer)?;
+    let sub = claims.subject()?;
     checks.audience(&claims)?;
     checks.times(&claims)?;
     checks.nonce(&claims)?;
@@ -279,21 +178,15 @@ pub(super) fn check(
 }
 
 impl Checks<'_> {
-    /// 2. `iss` is exactly the issuer that was discovered.
-    fn issuer(&self, claims: &Claims) -> Result<(), IdTokenError> {
-        match claims.text("iss")? {
-            Some(iss) if iss == self.issuer => Ok(()),
-            Some(iss) => {
-                Err(IdTokenError::Iss { got: iss.chars().take(200).collect(), expected: self.issuer.to_owned() })
-            }
-            None => Err(IdTokenError::IssMissing),
-        }
+    /// 6, 7 and 8: the claims, if the signature is good.
+    fn signature(&self, unverified: UnverifiedJwt<'_>, keys: &KeySet) -> Result<Claims, IdTokenError> {
+        Ok(unverified.verify_with(keys, self.client_secret, self.alg)?)
     }
 
     /// 3. `aud` contains our client id; others are trusted only if the token was made for us (`azp`).
     /// 4. With several audiences `azp` is present. 5. If present, it is our client id.
     fn audience(&self, claims: &Claims) -> Result<(), IdTokenError> {
-        let audiences = claims.texts("aud")?.ok_or(IdTokenError::AudMissing)?;
+        let audiences = claims.audiences()?;
         if !audiences.contains(&self.client_id) {
             return Err(IdTokenError::Aud);
         }
@@ -307,20 +200,9 @@ impl Checks<'_> {
     /// 9. The present is before `exp`. 10. `iat` is neither in the future nor long past. Besides, `nbf`, if present, is
     ///    reached (RFC 7519, section 4.1.5).
     fn times(&self, claims: &Claims) -> Result<(), IdTokenError> {
-        let now = self.now;
-        let exp = claims.date("exp")?.ok_or(IdTokenError::ExpMissing)?;
-        if now >= exp.plus(self.leeway) {
-            return Err(IdTokenError::Expired { exp, now });
-        }
-        let iat = claims.date("iat")?.ok_or(IdTokenError::IatMissing)?;
-        let age = now.since(iat);
-        if age < -self.leeway || age > self.id_token_max_age.saturating_add(self.leeway) {
-            return Err(IdTokenError::Iat { iat, now });
-        }
-        match claims.date("nbf")? {
-            Some(nbf) if nbf > now.plus(self.leeway) => Err(IdTokenError::Nbf { nbf, now }),
-            _ => Ok(()),
-        }
+        claims.check_exp(self.now, self.leeway)?;
+        claims.check_iat(self.now, self.leeway, self.id_token_max_age)?;
+        Ok(claims.check_nbf(self.now, self.leeway)?)
     }
 
     /// 11. `nonce` is the one that was sent.
@@ -373,17 +255,9 @@ impl Checks<'_> {
         if organization.is_none() && organizations.is_empty() {
             return Ok(());
         }
-        let (id, name) = (claims.text("org_id")?, claims.text("org_name")?.map(str::to_lowercase));
-        let is = |wanted: &str| {
-            if wanted.starts_with("org_") {
-                id == Some(wanted)
-            } else {
-                name.as_deref() == Some(&wanted.to_lowercase())
-            }
-        };
-        let asked = organization.is_none_or(is);
-        let allowed = organizations.is_empty() || organizations.iter().any(|wanted| is(wanted));
-        if asked && allowed { Ok(()) } else { Err(IdTokenError::OrganizationRefused) }
+        let asked = organization.is_none() || claims.is_of_organization(organization.into_iter())?;
+        let listed = organizations.is_empty() || claims.is_of_organization(organizations.iter().map(String::as_str))?;
+        if asked && listed { Ok(()) } else { Err(IdTokenError::OrganizationRefused) }
     }
 
     /// `session_expiry`, if present, is in the future (IPSIE session lifetime).
@@ -391,63 +265,6 @@ impl Checks<'_> {
         match claims.date("session_expiry")? {
             Some(ended) if ended <= self.now => Err(IdTokenError::SessionExpiryPast { ended, now: self.now }),
             ceiling => Ok(ceiling),
-        }
-    }
-}
-
-/// `sub` is present and at most 255 ASCII characters (OpenID Connect Core, section 2).
-fn subject(claims: &Claims) -> Result<String, IdTokenError> {
-    match claims.text("sub")? {
-        None | Some("") => Err(IdTokenError::SubMissing),
-        Some(sub) if sub.len() > SUB_MAX || !sub.is_ascii() => {
-            Err(IdTokenError::Malformed("sub is not at most 255 ASCII characters"))
-        }
-        Some(sub) => Ok(sub.to_owned()),
-    }
-}
-
-/// Claims whose signature is good. A claim that is `null` counts as absent, one of another type than it should have as
-/// malformed.
-struct Claims(Map<String, Value>);
-
-impl Claims {
-    fn get(&self, name: &str) -> Option<&Value> {
-        self.0.get(name).filter(|value| !value.is_null())
-    }
-
-    fn text(&self, name: &str) -> Result<Option<&str>, IdTokenError> {
-        match self.get(name) {
-            None => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text)),
-            Some(_) => Err(IdTokenError::Malformed("a claim is no text")),
-        }
-    }
-
-    /// One text or a list of them.
-    fn texts(&self, name: &str) -> Result<Option<Vec<&str>>, IdTokenError> {
-        let texts = match self.get(name) {
-            None => return Ok(None),
-            Some(Value::Array(list)) => list.iter().map(Value::as_str).collect(),
-            Some(one) => one.as_str().map(|one| vec![one]),
-        };
-        texts.map(Some).ok_or(IdTokenError::Malformed("a claim is no list of texts"))
-    }
-
-    /// A NumericDate (RFC 7519, section 2): seconds, whole or not.
-    fn date(&self, name: &str) -> Result<Option<Timestamp>, IdTokenError> {
-        let seconds = |value: &Value| value.as_i64().or_else(|| value.as_f64().map(|seconds| seconds.floor() as i64));
-        let date = |value: &Value| seconds(value).map(Timestamp).ok_or(IdTokenError::Malformed("a claim is no date"));
-        self.get(name).map(date).transpose()
-    }
-
-    /// Some of Auth0's connections write `email_verified` as text.
-    fn normalise(&mut self) {
-        if let Some(verified) = self.0.get_mut("email_verified") {
-            match verified.as_str() {
-                Some("true") => *verified = Value::Bool(true),
-                Some("false") => *verified = Value::Bool(false),
-                _ => {}
-            }
         }
     }
 }

@@ -1,10 +1,10 @@
-//! A provider's public keys (RFC 7517), and which of them an id token names. Fetching and caching are not here.
+//! A provider's public keys (RFC 7517), and which of them a token names. Fetching and caching are not here.
 
 use jsonwebtoken::{Algorithm, DecodingKey};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::id_token::{IdTokenError, UnverifiedIdToken};
+use super::jwt::{JwtError, UnverifiedJwt};
 use crate::config::SigningAlg;
 use crate::secret::from_base64url;
 
@@ -62,23 +62,19 @@ impl KeySet {
 
     /// Whether a key for this token is here. If not, the set may have been rotated: the caller fetches it once more.
     /// A token that no key could help (of another algorithm) makes no difference and counts as known.
-    pub(super) fn knows(&self, unverified: &UnverifiedIdToken<'_>, alg: SigningAlg) -> bool {
-        alg == SigningAlg::Hs256 || !matches!(self.key_of(unverified, alg), Err(IdTokenError::KeyUnknown))
+    pub(super) fn knows(&self, unverified: &UnverifiedJwt<'_>, alg: SigningAlg) -> bool {
+        alg == SigningAlg::Hs256 || !matches!(self.key_of(unverified, alg), Err(JwtError::KeyUnknown))
     }
 
     /// The key that verifies this token: the one it names or, if it names none, the only one for this algorithm.
-    pub(super) fn key_of(
-        &self,
-        unverified: &UnverifiedIdToken<'_>,
-        alg: SigningAlg,
-    ) -> Result<&DecodingKey, IdTokenError> {
+    pub(super) fn key_of(&self, unverified: &UnverifiedJwt<'_>, alg: SigningAlg) -> Result<&DecodingKey, JwtError> {
         unverified.check_alg(alg)?;
         let named = |key: &&Key| unverified.kid().is_none_or(|kid| key.kid.as_deref() == Some(kid));
         let mut suitable = self.keys.iter().filter(|key| key.suits(alg)).filter(named);
         match (suitable.next(), suitable.next()) {
             (Some(only), None) => Ok(&only.key),
-            (Some(_), Some(_)) => Err(IdTokenError::KeyAmbiguous),
-            (None, _) => Err(IdTokenError::KeyUnknown),
+            (Some(_), Some(_)) => Err(JwtError::KeyAmbiguous),
+            (None, _) => Err(JwtError::KeyUnknown),
         }
     }
 }

@@ -2,8 +2,9 @@
 //! id token's checks, sign-out at the provider. Not here: sessions and attempts (`session`), what an outcome means to a
 //! person (`flow`, `web`). The only home of `openidconnect`.
 //!
-//! Pure, without network or clock: `response`, what comes to the callback; `key_set`, the provider's keys; `id_token`,
-//! its checks; `client_auth`, how the client proves who it is; `metadata`, what the provider says about itself.
+//! Pure, without network or clock: `response`, what comes to the callback; `key_set`, the provider's keys; `jwt`, a
+//! signed token; `id_token` and `logout_token`, their checks; `client_auth`, how the client proves who it is;
+//! `metadata`, what the provider says about itself.
 //! With both: `fetch`, one request; `source` and `documents`, what is fetched once for all; `provider` and `providers`.
 
 mod client_auth;
@@ -11,7 +12,9 @@ mod documents;
 mod error;
 mod fetch;
 mod id_token;
+mod jwt;
 mod key_set;
+mod logout_token;
 mod metadata;
 mod provider;
 mod providers;
@@ -23,6 +26,8 @@ mod tests;
 pub use client_auth::ClientKeyError;
 pub use error::{ProviderError, ProviderSetupError, RedeemError};
 pub use id_token::{Expected, IdTokenError};
+pub use jwt::JwtError;
+pub use logout_token::{LogoutToken, LogoutTokenError};
 pub use provider::{AuthorizationRequest, Provider, Redeemed, SignOutRequest};
 pub use providers::Providers;
 pub use response::{AuthorizationResponse, Outcome, Refusal, ResponseError};

@@ -14,7 +14,8 @@ use url::Url;
 
 use super::client_auth::ClientAuthenticator;
 use super::fetch::{Answer, Endpoint, Fetcher};
-use super::id_token::{Checks, UnverifiedIdToken, VerifiedClaims, check};
+use super::id_token::{Checks, VerifiedClaims, check, unverified};
+use super::jwt::UnverifiedJwt;
 use super::key_set::KeySet;
 use super::metadata::Metadata;
 use super::source::Source;
@@ -244,7 +245,7 @@ impl Provider {
         }
         let id_token: SecretString = id_token.unwrap_or_default().into();
         let checked = self.check_id_token(&id_token, &access_token, expected).await;
-        self.count_validation(&checked);
+        self.count_validation("id_token", checked.as_ref().map_or_else(RedeemError::code, |_| "ok"));
         let VerifiedClaims { mut claims, sub, sid, session_expiry } = checked?;
         if self.0.settings.userinfo {
             self.add_userinfo(&metadata, &access_token, &sub, &mut claims).await?;
@@ -288,17 +289,13 @@ impl Provider {
         expected: &Expected<'_>,
     ) -> Result<VerifiedClaims, RedeemError> {
         let settings = &self.0.settings;
-        let unverified = UnverifiedIdToken::parse(id_token.expose_secret())?;
-        let keys = self.keys_for(&unverified).await?;
-        let client_secret = match &settings.client_auth {
-            ClientAuth::SecretPost(secret) | ClientAuth::SecretBasic(secret) => Some(secret),
-            ClientAuth::PrivateKeyJwt { .. } | ClientAuth::None => None,
-        };
+        let unverified = unverified(id_token.expose_secret())?;
+        let keys = self.keys_for(&unverified, settings.id_token_alg).await?;
         let checks = Checks {
             issuer: &settings.issuer,
             client_id: &settings.client_id,
             alg: settings.id_token_alg,
-            client_secret,
+            client_secret: self.client_secret(),
             leeway: settings.leeway,
             id_token_max_age: settings.id_token_max_age,
             now: self.now(),
@@ -309,22 +306,25 @@ impl Provider {
     }
 
     /// The key set, fetched once more if it does not know the token's key; none for a signature with the client secret.
-    async fn keys_for(&self, unverified: &UnverifiedIdToken<'_>) -> Result<Arc<KeySet>, ProviderError> {
-        let Inner { providers, source, fetcher, settings, .. } = &*self.0;
-        if settings.id_token_alg == SigningAlg::Hs256 {
+    pub(super) async fn keys_for(
+        &self,
+        unverified: &UnverifiedJwt<'_>,
+        alg: SigningAlg,
+    ) -> Result<Arc<KeySet>, ProviderError> {
+        let Inner { providers, source, fetcher, .. } = &*self.0;
+        if alg == SigningAlg::Hs256 {
             return Ok(Arc::new(KeySet::default()));
         }
         let keys = providers.keys(source, fetcher).await?;
-        if keys.knows(unverified, settings.id_token_alg) {
+        if keys.knows(unverified, alg) {
             return Ok(keys);
         }
         providers.keys_anew(source, fetcher).await
     }
 
-    fn count_validation<T>(&self, checked: &Result<T, RedeemError>) {
-        let result = checked.as_ref().map_or_else(RedeemError::code, |_| "ok");
+    pub(super) fn count_validation(&self, kind: &str, result: &str) {
         let metrics = &self.0.fetcher.metrics;
-        let labels = [metrics.tenant(&self.0.fetcher.tenant), "id_token", result];
+        let labels = [metrics.tenant(&self.0.fetcher.tenant), kind, result];
         metrics.token_validations_total.with_label_values(&labels).inc();
     }
 
@@ -451,8 +451,20 @@ impl Provider {
         origins
     }
 
-    fn now(&self) -> Timestamp {
+    pub(super) fn now(&self) -> Timestamp {
         self.0.providers.clock.now()
+    }
+
+    pub(super) fn settings(&self) -> &ProviderSettings {
+        &self.0.settings
+    }
+
+    /// What HS256 is keyed with.
+    pub(super) fn client_secret(&self) -> Option<&SecretString> {
+        match &self.0.settings.client_auth {
+            ClientAuth::SecretPost(secret) | ClientAuth::SecretBasic(secret) => Some(secret),
+            ClientAuth::PrivateKeyJwt { .. } | ClientAuth::None => None,
+        }
     }
 
     async fn metadata(&self) -> Result<Arc<Metadata>, ProviderError> {
