@@ -13,6 +13,7 @@ mod discovery;
 mod fault;
 mod id_token;
 mod keys;
+mod logout_token;
 mod pages;
 mod routes;
 mod serve;
@@ -36,11 +37,13 @@ use tokio::net::TcpListener;
 pub use self::call::Request;
 pub use self::fault::{Endpoint, Fault, Trouble};
 pub use self::keys::OtherAlg;
+pub use self::logout_token::{Delivery, LogoutFault, LogoutSubject};
 pub use self::spec::{Client, Invitation, ProviderSpec, User};
 pub use self::tenants::{DemoPerson, DemoTenant, tenants};
 
 use self::fault::{Orders, Place};
 use self::keys::Keys;
+use self::logout_token::Deliveries;
 use self::serve::Serving;
 use self::state::State;
 use crate::clock::{Clock, Timestamp};
@@ -81,6 +84,7 @@ struct Shared {
     state: Mutex<State>,
     orders: Mutex<Orders>,
     requests: Mutex<VecDeque<Request>>,
+    deliveries: Deliveries,
 }
 
 impl Provider {
@@ -104,6 +108,7 @@ impl Provider {
             state: Mutex::new(State::new(&spec)),
             orders: Mutex::default(),
             requests: Mutex::default(),
+            deliveries: Deliveries::default(),
             name: spec.name,
             accent: spec.accent,
             people: spec.users,
@@ -149,7 +154,7 @@ impl Provider {
     }
 
     fn prepare(&self, fault: &Fault) {
-        if matches!(fault, Fault::OtherAlg(_)) {
+        if matches!(fault, Fault::OtherAlg(_) | Fault::LogoutToken(LogoutFault::OtherAlg(_))) {
             lock(&self.shared.keys).add_others();
         }
     }
