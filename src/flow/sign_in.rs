@@ -20,6 +20,8 @@ pub struct SignInRequest {
     pub unverified_return_to: Option<String>,
     /// Who is said to be the issuer, if somebody else starts the sign-in (OpenID Connect Core, section 4).
     pub unverified_iss: Option<String>,
+    /// The handle of the session whose place the new one takes, if its cookie will not come to the callback.
+    pub previous: Option<String>,
 }
 
 /// A sign-in that has begun.
@@ -93,8 +95,13 @@ pub async fn start(
         None => None,
     };
     let params = effective_params(settings, &request.unverified_params)?;
-    let attempt = Attempt::begin(tenant, gateway.clock.now(), asked(tenant, &params, return_to));
-    let sealed = attempt.seal(tenant)?;
+    let asked = Asked { previous: request.previous.clone(), ..asked(tenant, &params, return_to) };
+    let mut attempt = Attempt::begin(tenant, gateway.clock.now(), asked);
+    let sealed = match attempt.seal(tenant) {
+        // Better that the session of before goes on to its own end than that nobody can sign in.
+        Err(TooLarge) if attempt.asked.previous.take().is_some() => attempt.seal(tenant)?,
+        sealed => sealed?,
+    };
     let authorization = AuthorizationRequest {
         redirect_uri: &place.url("/callback"),
         state: attempt.id.as_str(),
@@ -122,6 +129,7 @@ fn asked(tenant: &Tenant, params: &AuthorizeParams, return_to: Option<ReturnTo>)
         max_age: params.max_age,
         acr_values: params.acr_values.clone(),
         organization: params.organization.clone(),
+        previous: None,
     }
 }
 

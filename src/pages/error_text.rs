@@ -34,6 +34,8 @@ pub enum ErrorText {
     MethodNotAllowed,
     /// A host name that we do not serve.
     Misdirected,
+    /// Another site's page, or none, made a request that changes something.
+    ForeignRequest,
     /// We cannot answer right now.
     Unavailable,
     /// The request is larger than we read.
@@ -46,7 +48,7 @@ pub enum ErrorText {
 
 impl ErrorText {
     /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::AccessDenied,
         Self::UserBlocked,
         Self::SignInRequired,
@@ -62,6 +64,7 @@ impl ErrorText {
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::Misdirected,
+        Self::ForeignRequest,
         Self::Unavailable,
         Self::TooLarge,
         Self::BadRequest,
@@ -86,6 +89,7 @@ impl ErrorText {
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::Misdirected => "misdirected",
+            Self::ForeignRequest => "foreign_request",
             Self::Unavailable => "unavailable",
             Self::TooLarge => "too_large",
             Self::BadRequest => "bad_request",
@@ -114,6 +118,7 @@ impl ErrorText {
                 &[Action::Start]
             }
             Self::Misdirected => &[],
+            Self::ForeignRequest => &[Action::Start],
             Self::Unavailable | Self::Internal => &[Action::Reload],
         }
     }

@@ -6,10 +6,12 @@
 //! out who is in the cache.
 //!
 //! Loading a session and ending one take turns, session by session: a load that began before an end cannot put back
-//! into the cache what the end removed. A touch updates its row and never inserts one.
+//! into the cache what the end removed. A touch updates its row and never inserts one. What another process ended is
+//! dropped from the cache the same way (`listed`).
 
 mod cookie;
 mod error;
+mod listed;
 mod record;
 mod store;
 #[cfg(test)]
@@ -28,16 +30,17 @@ use moka::future::Cache;
 use moka::notification::RemovalCause;
 use moka::ops::compute::Op;
 
-use self::cookie::{CacheKey, Cookie, cache_key};
+use self::cookie::{Cookie, CookieHash, cookie_hash};
 pub use self::error::{OpenError, StoreError};
+pub use self::listed::{ListedSession, Whose};
 use self::record::Touch;
 pub use self::record::{EndReason, ExpiryReason, NewSession, Session};
 use self::store::Store;
 pub use self::user::{SeenUser, UserRecord};
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::config::{SessionLimits, StoreSettings};
 use crate::metrics::{IntCounter, Metrics, NO_TENANT};
-use crate::secret::{ExposeSecret as _, RingKey, SecretString};
+use crate::secret::{ExposeSecret as _, RingKey, SecretString, base64url, sha256};
 use crate::tenant_id::TenantId;
 
 /// How long a used attempt is remembered, in seconds: as long as its cookie could come back.
@@ -53,7 +56,8 @@ pub struct Sessions {
     clock: Clock,
     metrics: Arc<Metrics>,
     store: Store,
-    cache: Cache<CacheKey, Arc<Session>>,
+    /// By what the store knows a session by, so that one can be dropped without its cookie.
+    cache: Cache<[u8; 32], Arc<Session>>,
     hits: IntCounter,
     misses: IntCounter,
 }
@@ -80,7 +84,7 @@ impl Sessions {
         let evicted = store.clone();
         let cache = Cache::builder()
             .max_capacity(settings.cache_bytes)
-            .weigher(|_: &CacheKey, session: &Arc<Session>| session.weight)
+            .weigher(|_: &[u8; 32], session: &Arc<Session>| session.weight)
             .eviction_listener(move |_, session: Arc<Session>, cause| {
                 if let (RemovalCause::Size, Some(touch)) = (cause, session.untold()) {
                     touch_later(&evicted, session, touch);
@@ -104,11 +108,11 @@ impl Sessions {
     ) -> Result<(SecretString, Arc<Session>), StoreError> {
         let cookie = Cookie::generate(&self.ring);
         let value = cookie.to_text();
-        let key = cache_key(tenant, value.expose_secret()).expect("our own cookies have the length of cookies");
-        let (session, row) = Session::begin(&self.ring, tenant, &cookie, key, limits, self.clock.now(), new);
+        let hash = cookie_hash(value.expose_secret());
+        let (session, row) = Session::begin(&self.ring, tenant, &cookie, hash, limits, self.clock.now(), new);
         let session = Arc::new(session);
         self.store.insert(tenant, row).await?;
-        self.cache.insert(key, Arc::clone(&session)).await;
+        self.cache.insert(session.id_hash, Arc::clone(&session)).await;
         let label = self.metrics.tenant(tenant);
         self.metrics.sessions_created_total.with_label_values(&[label]).inc();
         self.metrics.sessions_active.with_label_values(&[label]).inc();
@@ -125,19 +129,20 @@ impl Sessions {
         limits: &SessionLimits,
         cookie_value: &str,
     ) -> Result<Option<Arc<Session>>, StoreError> {
-        let Some(key) = cache_key(tenant, cookie_value) else { return Ok(None) };
-        let found = if let Some(session) = self.cache.get(&key).await {
+        let cookie = Cookie::parse(cookie_value).filter(|cookie| cookie.ring == self.ring.id());
+        let Some(cookie) = cookie else { return Ok(None) };
+        let (id_hash, hash) = (record::id_hash(&self.ring, tenant, &cookie.id), cookie_hash(cookie_value));
+        let found = if let Some(session) = self.cache.get(&id_hash).await {
             self.hits.inc();
             Some(session)
         } else {
             self.misses.inc();
-            match Cookie::parse(cookie_value) {
-                Some(cookie) if cookie.ring == self.ring.id() => self.load(tenant, cookie, key).await?,
-                _ => None,
-            }
+            self.load(tenant, cookie, id_hash, hash).await?
         };
         let now = self.clock.now();
-        let Some(session) = found.filter(|session| !session.is_over(limits, now)) else { return Ok(None) };
+        // The id alone finds a session; only the whole cookie opens it.
+        let found = found.filter(|session| session.opens_with(&hash) && !session.is_over(limits, now));
+        let Some(session) = found else { return Ok(None) };
         if let Some(touch) = session.see(limits, now) {
             touch_later(&self.store, Arc::clone(&session), touch);
         }
@@ -150,15 +155,25 @@ impl Sessions {
     /// # Errors
     /// The store could not remove it; the session then goes on, unless this was [`StoreError::Slow`].
     pub async fn end(&self, session: &Session, reason: EndReason) -> Result<bool, StoreError> {
+        self.ending(&session.tenant, session.id_hash, reason).await
+    }
+
+    /// Begins to end a session, and tells how that went.
+    fn ending(
+        &self,
+        tenant: &TenantId,
+        id_hash: [u8; 32],
+        reason: EndReason,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send + use<> {
         let (store, cache, metrics) = (self.store.clone(), self.cache.clone(), Arc::clone(&self.metrics));
-        let (tenant, id_hash, key) = (session.tenant.clone(), session.id_hash, session.cache_key);
+        let (tenant, now) = (tenant.clone(), self.clock.now());
         let ending = tokio::spawn(async move {
             let mut was_there = false;
             let removal = async {
-                was_there = store.remove(&tenant, id_hash).await?;
+                was_there = store.remove(&tenant, id_hash, now).await?;
                 Ok::<_, StoreError>(Op::Remove)
             };
-            cache.entry(key).and_try_compute_with(|_| removal).await?;
+            cache.entry(id_hash).and_try_compute_with(|_| removal).await?;
             if was_there {
                 let label = metrics.tenant(&tenant);
                 metrics.sessions_ended_total.with_label_values(&[label, reason.as_str()]).inc();
@@ -167,7 +182,7 @@ impl Sessions {
             Ok(was_there)
         });
         // The task fails only when the runtime ends.
-        ending.await.unwrap_or(Err(StoreError::Closed))
+        async move { ending.await.unwrap_or(Err(StoreError::Closed)) }
     }
 
     /// Uses up a sign-in attempt: true the first time, false for ten minutes from then on.
@@ -175,7 +190,29 @@ impl Sessions {
     /// # Errors
     /// The store did not answer; the attempt must then count as used.
     pub async fn use_attempt(&self, tenant: &TenantId, attempt: &str) -> Result<bool, StoreError> {
-        self.store.use_attempt(tenant, attempt, self.clock.now().plus(ATTEMPT_KEPT)).await
+        self.store.use_once(tenant, attempt, self.clock.now().plus(ATTEMPT_KEPT)).await
+    }
+
+    /// Uses up a logout token by its `jti`, unique at `issuer`: true the first time, false until `forget_at`.
+    ///
+    /// # Errors
+    /// The store did not answer; the token must then not count.
+    pub async fn use_logout_token(
+        &self,
+        tenant: &TenantId,
+        issuer: &str,
+        jti: &str,
+        forget_at: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.store.use_once(tenant, &logout_token(issuer, jti), forget_at).await
+    }
+
+    /// Takes [`Sessions::use_logout_token`] back: what the token asked for could not be done, it may come again.
+    ///
+    /// # Errors
+    /// The store did not answer; the token stays used up.
+    pub async fn reuse_logout_token(&self, tenant: &TenantId, issuer: &str, jti: &str) -> Result<(), StoreError> {
+        self.store.use_again(tenant, &logout_token(issuer, jti)).await
     }
 
     /// Remembers that a user signed in.
@@ -184,13 +221,25 @@ impl Sessions {
     /// The store could not keep it.
     pub async fn remember_user(&self, tenant: &TenantId, seen: &SeenUser) -> Result<(), StoreError> {
         let key = self.ring.derive(tenant, "user");
-        let hash = self.ring.derive(tenant, "user index").hash(&record::joined(&[&seen.issuer, &seen.sub]));
+        let hash = self.user_hash(tenant, &seen.issuer, &seen.sub);
         let (owner, seen, now) = (tenant.clone(), seen.clone(), self.clock.now());
         let change = move |before: Option<Vec<u8>>| {
             let before = before.and_then(|sealed| record::open::<UserRecord>(&key, "user", &owner, &hash, &sealed));
             record::seal(&key, "user", &owner, &hash, &seen.seen(now, before.as_ref()))
         };
         self.store.change_user(tenant, hash, self.ring.id(), change).await
+    }
+
+    /// Forgets a user.
+    ///
+    /// # Errors
+    /// The store did not answer.
+    pub async fn forget_user(&self, tenant: &TenantId, issuer: &str, sub: &str) -> Result<(), StoreError> {
+        self.store.forget_user(tenant, self.user_hash(tenant, issuer, sub)).await
+    }
+
+    fn user_hash(&self, tenant: &TenantId, issuer: &str, sub: &str) -> [u8; 32] {
+        self.ring.derive(tenant, "user index").hash(&record::joined(&[issuer, sub]))
     }
 
     /// The users of `tenant` that are remembered, the one seen last first.
@@ -259,21 +308,22 @@ impl Sessions {
     }
 
     /// Reads a session from the store into the cache; those who ask at the same time share one answer.
-    async fn load(&self, tenant: &TenantId, cookie: Cookie, key: CacheKey) -> Result<Option<Arc<Session>>, StoreError> {
-        let load = self.cache.entry(key).and_try_compute_with(|entry| async move {
+    async fn load(
+        &self,
+        tenant: &TenantId,
+        cookie: Cookie,
+        id_hash: [u8; 32],
+        hash: CookieHash,
+    ) -> Result<Option<Arc<Session>>, StoreError> {
+        let load = self.cache.entry(id_hash).and_try_compute_with(|entry| async move {
             if entry.is_some() {
                 return Ok::<_, StoreError>(Op::Nop);
             }
-            let session = self.read(tenant, &cookie, key).await?;
+            let stored = self.store.find(tenant, id_hash).await?;
+            let session = stored.and_then(|stored| Session::open(&self.ring, tenant, &cookie, hash, &stored));
             Ok(session.map_or(Op::Nop, |session| Op::Put(Arc::new(session))))
         });
         Ok(load.await?.into_entry().map(moka::Entry::into_value))
-    }
-
-    async fn read(&self, tenant: &TenantId, cookie: &Cookie, key: CacheKey) -> Result<Option<Session>, StoreError> {
-        let id_hash = record::id_hash(&self.ring, tenant, &cookie.id);
-        let stored = self.store.find(tenant, id_hash).await?;
-        Ok(stored.and_then(|stored| Session::open(&self.ring, tenant, cookie, key, &stored)))
     }
 
     /// Writes the last uses that the store does not know yet.
@@ -314,6 +364,11 @@ impl fmt::Debug for Sessions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Sessions(…)")
     }
+}
+
+/// What a logout token is remembered by; no sign-in attempt has a blank in its id.
+fn logout_token(issuer: &str, jti: &str) -> String {
+    format!("logout {}", base64url(&sha256(&record::joined(&[issuer, jti]))))
 }
 
 /// Writes a session's last use while nobody waits for it.

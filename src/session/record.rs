@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use serde::de::DeserializeOwned;
@@ -14,11 +15,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
-use super::cookie::{CacheKey, Cookie};
+use super::cookie::{Cookie, CookieHash};
 use super::store::StoredSession;
 use crate::clock::Timestamp;
 use crate::config::SessionLimits;
-use crate::secret::{ExposeSecret as _, Key, RingKey, SecretString};
+use crate::secret::{ExposeSecret as _, Key, RingKey, SecretString, base64url, same};
 use crate::tenant_id::TenantId;
 
 /// Seconds between two writes of a session's last use.
@@ -52,6 +53,8 @@ pub struct NewSession {
     pub session_expiry: Option<Timestamp>,
     /// The browser's name of itself.
     pub user_agent: Option<String>,
+    /// Where the browser was.
+    pub address: Option<IpAddr>,
 }
 
 impl fmt::Debug for NewSession {
@@ -89,7 +92,7 @@ pub struct Session {
     /// What fixed [`Session::expires_at`].
     pub expires_because: ExpiryReason,
     pub(super) id_hash: [u8; 32],
-    pub(super) cache_key: CacheKey,
+    pub(super) cookie_hash: CookieHash,
     /// Bytes of memory, roughly.
     pub(super) weight: u32,
     seen: Seen,
@@ -125,10 +128,16 @@ pub enum EndReason {
     Idle,
     /// Its time was over.
     Absolute,
-    /// Somebody else ended it.
+    /// The person ended it from another browser, or an operator did.
     Revoked,
     /// A new sign-in in the same browser took its place.
     Replaced,
+    /// The provider said so, by a logout token.
+    Backchannel,
+    /// The provider said so, by a frame in the person's browser.
+    Frontchannel,
+    /// The person wanted to be forgotten.
+    Disconnect,
 }
 
 impl EndReason {
@@ -140,6 +149,9 @@ impl EndReason {
             Self::Absolute => "absolute",
             Self::Revoked => "revoked",
             Self::Replaced => "replaced",
+            Self::Backchannel => "backchannel",
+            Self::Frontchannel => "frontchannel",
+            Self::Disconnect => "disconnect",
         }
     }
 }
@@ -186,14 +198,15 @@ struct Record<'a> {
 }
 
 /// The summary's content, as JSON: what a list of sessions shows.
-#[derive(Serialize)]
-struct Summary<'a> {
-    issuer: &'a str,
-    sub: &'a str,
-    sid: Option<&'a str>,
-    user_agent: Option<&'a str>,
-    created_at: Timestamp,
-    expires_at: Timestamp,
+#[derive(Serialize, Deserialize)]
+pub(super) struct Summary<'a> {
+    pub(super) issuer: Cow<'a, str>,
+    pub(super) sub: Cow<'a, str>,
+    pub(super) sid: Option<Cow<'a, str>>,
+    pub(super) user_agent: Option<Cow<'a, str>>,
+    pub(super) address: Option<IpAddr>,
+    pub(super) created_at: Timestamp,
+    pub(super) expires_at: Timestamp,
 }
 
 impl Session {
@@ -202,7 +215,7 @@ impl Session {
         ring: &RingKey,
         tenant: &TenantId,
         cookie: &Cookie,
-        cache_key: CacheKey,
+        cookie_hash: CookieHash,
         limits: &SessionLimits,
         now: Timestamp,
         new: NewSession,
@@ -212,7 +225,7 @@ impl Session {
             Some(expiry) if expiry < limit => (expiry, ExpiryReason::SessionExpiry),
             _ => (limit, ExpiryReason::AbsoluteLimit),
         };
-        let user_agent = new.user_agent;
+        let (user_agent, address) = (new.user_agent, new.address);
         let mut session = Self {
             tenant: tenant.clone(),
             issuer: new.issuer,
@@ -228,16 +241,16 @@ impl Session {
             expires_at,
             expires_because,
             id_hash: id_hash(ring, tenant, &cookie.id),
-            cache_key,
+            cookie_hash,
             weight: 0,
             seen: Seen::new(now, seconds(limits.idle)),
         };
-        let row = session.seal(ring, cookie, user_agent.as_deref());
+        let row = session.seal(ring, cookie, user_agent.as_deref(), address);
         session.weight = weight(&row.record, row.refresh_token.as_deref());
         (session, row)
     }
 
-    fn seal(&self, ring: &RingKey, cookie: &Cookie, user_agent: Option<&str>) -> Row {
+    fn seal(&self, ring: &RingKey, cookie: &Cookie, user_agent: Option<&str>, address: Option<IpAddr>) -> Row {
         let record = Record {
             issuer: (&self.issuer).into(),
             sub: (&self.sub).into(),
@@ -252,15 +265,16 @@ impl Session {
             expires_because: self.expires_because,
         };
         let summary = Summary {
-            issuer: &self.issuer,
-            sub: &self.sub,
-            sid: self.sid.as_deref(),
-            user_agent,
+            issuer: (&self.issuer).into(),
+            sub: (&self.sub).into(),
+            sid: self.sid.as_deref().map(Into::into),
+            user_agent: user_agent.map(Into::into),
+            address,
             created_at: self.created_at,
             expires_at: self.expires_at,
         };
         let tenant = &self.tenant;
-        let index = ring.derive(tenant, "session index");
+        let index = Index::of(ring, tenant, &self.issuer);
         Row {
             id_hash: self.id_hash,
             ring: cookie.ring,
@@ -274,8 +288,8 @@ impl Session {
                 let key = ring.derive(tenant, "refresh token");
                 seal(&key, "refresh token", tenant, &self.id_hash, token.expose_secret())
             }),
-            sub_hash: index.hash(&joined(&["sub", &self.issuer, &self.sub])),
-            sid_hash: self.sid.as_deref().map(|sid| index.hash(&joined(&["sid", &self.issuer, sid]))),
+            sub_hash: index.sub(&self.sub),
+            sid_hash: self.sid.as_deref().map(|sid| index.sid(sid)),
         }
     }
 
@@ -284,17 +298,14 @@ impl Session {
         ring: &RingKey,
         tenant: &TenantId,
         cookie: &Cookie,
-        cache_key: CacheKey,
+        cookie_hash: CookieHash,
         stored: &StoredSession,
     ) -> Option<Self> {
         let id_hash = id_hash(ring, tenant, &cookie.id);
         let weight = weight(&stored.record, stored.refresh_token.as_deref());
         let record: Record = open(&record_key(ring, tenant, cookie), "record", tenant, &id_hash, &stored.record)?;
         let refresh_token = match &stored.refresh_token {
-            Some(sealed) => {
-                let key = ring.derive(tenant, "refresh token");
-                Some(open::<String>(&key, "refresh token", tenant, &id_hash, sealed)?.into())
-            }
+            Some(sealed) => Some(open_refresh_token(ring, tenant, &id_hash, sealed)?),
             None => None,
         };
         Some(Self {
@@ -312,10 +323,21 @@ impl Session {
             expires_at: record.expires_at,
             expires_because: record.expires_because,
             id_hash,
-            cache_key,
+            cookie_hash,
             weight,
             seen: Seen::new(stored.last_seen_at, 0),
         })
+    }
+
+    /// Whether this is the hash of its own cookie.
+    pub(super) fn opens_with(&self, cookie_hash: &CookieHash) -> bool {
+        same(&self.cookie_hash, cookie_hash)
+    }
+
+    /// A name for it that lasts as long as it does. It opens nothing, but whoever holds it can have the session ended:
+    /// it is for our own sealed cookies.
+    pub fn handle(&self) -> String {
+        base64url(&self.id_hash)
     }
 
     /// When it was last used.
@@ -386,7 +408,38 @@ impl Seen {
     }
 }
 
-/// What the store knows a session by.
+/// What sessions of one issuer are found by besides their cookie.
+pub(super) struct Index<'a> {
+    key: Key,
+    issuer: &'a str,
+}
+
+impl<'a> Index<'a> {
+    pub(super) fn of(ring: &RingKey, tenant: &TenantId, issuer: &'a str) -> Self {
+        Self { key: ring.derive(tenant, "session index"), issuer }
+    }
+
+    pub(super) fn sub(&self, sub: &str) -> [u8; 32] {
+        self.key.hash(&joined(&["sub", self.issuer, sub]))
+    }
+
+    pub(super) fn sid(&self, sid: &str) -> [u8; 32] {
+        self.key.hash(&joined(&["sid", self.issuer, sid]))
+    }
+}
+
+/// Opens a refresh token, which needs no cookie.
+pub(super) fn open_refresh_token(
+    ring: &RingKey,
+    tenant: &TenantId,
+    id_hash: &[u8; 32],
+    sealed: &[u8],
+) -> Option<SecretString> {
+    let key = ring.derive(tenant, "refresh token");
+    Some(open::<String>(&key, "refresh token", tenant, id_hash, sealed)?.into())
+}
+
+/// What the store knows a session by, and the cache.
 pub(super) fn id_hash(ring: &RingKey, tenant: &TenantId, id: &[u8]) -> [u8; 32] {
     ring.derive(tenant, "session id").hash(id)
 }

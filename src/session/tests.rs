@@ -1,5 +1,7 @@
 //! Sessions as a whole, over a real file.
 
+mod listed;
+
 use std::collections::HashSet;
 use std::fs;
 use std::path::PathBuf;
@@ -14,7 +16,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::clock::Timestamp;
 use crate::config::StoreKind;
-use crate::secret::{self, Key, from_base64url};
+use crate::secret::{Key, from_base64url};
 
 const HOUR: i64 = 3600;
 const DAY: i64 = 24 * HOUR;
@@ -140,6 +142,7 @@ fn ada() -> NewSession {
         scope: Some("openid profile".into()),
         session_expiry: None,
         user_agent: Some("Lynx of Ada".into()),
+        address: Some([192, 0, 2, 1].into()),
     }
 }
 
@@ -261,7 +264,7 @@ async fn a_wrong_key_is_a_miss_and_leaves_the_session_alone() {
     let (cookie, _) = house.sign_in().await;
     let mut bytes = from_base64url(&cookie).unwrap();
     *bytes.last_mut().unwrap() ^= 1;
-    let forged = secret::base64url(&bytes);
+    let forged = base64url(&bytes);
     for _ in 0..2 {
         assert!(house.find(&forged).await.is_none());
         house.cool();
@@ -569,7 +572,7 @@ async fn the_last_use_of_a_session_that_the_cache_drops_is_written() {
             house.find(&other).await.unwrap();
         }
         house.sessions.cache.run_pending_tasks().await;
-        if !house.sessions.cache.contains_key(&session.cache_key) {
+        if !house.sessions.cache.contains_key(&session.id_hash) {
             break;
         }
     }

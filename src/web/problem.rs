@@ -115,6 +115,7 @@ fn presentation(code: &str) -> (StatusCode, ErrorText) {
         "sign_in_expired" => (Status::BAD_REQUEST, Text::SignInExpired),
         "cookie_missing" => (Status::BAD_REQUEST, Text::CookieMissing),
         "cookie_not_returned" => (Status::BAD_REQUEST, Text::CookieNotReturned),
+        "csrf_refused" => (Status::FORBIDDEN, Text::ForeignRequest),
         "bad_parameter"
         | "return_to_refused"
         | "issuer_not_ours"

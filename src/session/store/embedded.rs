@@ -5,7 +5,7 @@ use std::path::Path;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::database::Database;
-use super::{StoredSession, Swept};
+use super::{ListedRow, StoredSession, Swept, Which};
 use crate::clock::Timestamp;
 use crate::session::error::{OpenError, StoreError};
 use crate::session::record::{Row, Touch};
@@ -13,6 +13,8 @@ use crate::tenant_id::TenantId;
 
 /// Rows that are written or removed at a time, so that others can write in between.
 pub(in crate::session) const AT_ONCE: u16 = 500;
+/// Seconds for which word of an ended session is left to other processes.
+const ENDED_KEPT: i64 = 3600;
 /// Bytes that must find room for the store to count as well.
 const PROBE_BYTES: u32 = 16 * 1024;
 
@@ -73,22 +75,79 @@ impl Embedded {
         self.database.write(move |db| write_touch(db, &touch)).await
     }
 
-    pub(super) async fn remove(&self, tenant: &TenantId, id_hash: [u8; 32]) -> Result<bool, StoreError> {
+    pub(super) async fn remove(
+        &self,
+        tenant: &TenantId,
+        id_hash: [u8; 32],
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
         let tenant = tenant.clone();
         let delete = move |db: &Connection| {
-            db.prepare_cached("DELETE FROM sessions WHERE tenant = ? AND id_hash = ?")?
-                .execute(params![tenant.as_str(), id_hash])
+            let removed = db
+                .prepare_cached("DELETE FROM sessions WHERE tenant = ? AND id_hash = ?")?
+                .execute(params![tenant.as_str(), id_hash])?;
+            if removed == 1 {
+                db.prepare_cached("INSERT INTO ended_sessions (id_hash, forget_at) VALUES (?, ?)")?
+                    .execute(params![id_hash, now.plus(ENDED_KEPT).0])?;
+            }
+            Ok(removed)
         };
         Ok(self.database.write(delete).await? == 1)
     }
 
-    pub(super) async fn use_attempt(
+    pub(super) async fn list(&self, tenant: &TenantId, which: Which) -> Result<Vec<ListedRow>, StoreError> {
+        let tenant = tenant.clone();
+        let select = move |db: &Connection| {
+            let (index, hash) = match which {
+                Which::All => ("?2 IS NULL", None),
+                Which::Sub(hash) => ("sub_hash = ?2", Some(hash)),
+                Which::Sid(hash) => ("sid_hash = ?2", Some(hash)),
+            };
+            let mut select = db.prepare_cached(&format!(
+                "SELECT id_hash, last_seen_at, ends_at, summary, refresh_token FROM sessions
+                 WHERE tenant = ?1 AND {index}"
+            ))?;
+            let rows = select.query_map(params![tenant.as_str(), hash], |row| {
+                Ok(ListedRow {
+                    id_hash: row.get(0)?,
+                    last_seen_at: Timestamp(row.get(1)?),
+                    ends_at: Timestamp(row.get(2)?),
+                    summary: row.get(3)?,
+                    refresh_token: row.get(4)?,
+                })
+            })?;
+            rows.collect()
+        };
+        self.database.read(select).await
+    }
+
+    pub(super) async fn ended_since(&self, last: i64) -> Result<Vec<(i64, [u8; 32])>, StoreError> {
+        let select = move |db: &Connection| {
+            let mut select = db.prepare_cached(
+                "SELECT number, id_hash FROM ended_sessions WHERE number > ? ORDER BY number LIMIT ?",
+            )?;
+            let rows = select.query_map(params![last, AT_ONCE], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            rows.collect()
+        };
+        self.database.read(select).await
+    }
+
+    pub(super) async fn use_again(&self, tenant: &TenantId, name: &str) -> Result<(), StoreError> {
+        let (tenant, name) = (tenant.clone(), name.to_owned());
+        let delete = move |db: &Connection| {
+            db.prepare_cached("DELETE FROM used_attempts WHERE tenant = ? AND attempt = ?")?
+                .execute(params![tenant.as_str(), name])
+        };
+        self.database.write(delete).await.map(drop)
+    }
+
+    pub(super) async fn use_once(
         &self,
         tenant: &TenantId,
-        attempt: &str,
+        name: &str,
         forget_at: Timestamp,
     ) -> Result<bool, StoreError> {
-        let (tenant, attempt) = (tenant.clone(), attempt.to_owned());
+        let (tenant, attempt) = (tenant.clone(), name.to_owned());
         let insert = move |db: &Connection| {
             db.prepare_cached(
                 "INSERT INTO used_attempts (tenant, attempt, forget_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
@@ -118,6 +177,15 @@ impl Embedded {
             .execute(params![tenant.as_str(), user_hash, ring, change(before)])
         };
         self.database.write(upsert).await.map(drop)
+    }
+
+    pub(super) async fn forget_user(&self, tenant: &TenantId, user_hash: [u8; 32]) -> Result<(), StoreError> {
+        let tenant = tenant.clone();
+        let delete = move |db: &Connection| {
+            db.prepare_cached("DELETE FROM users WHERE tenant = ? AND user_hash = ?")?
+                .execute(params![tenant.as_str(), user_hash])
+        };
+        self.database.write(delete).await.map(drop)
     }
 
     pub(super) async fn users(&self, tenant: &TenantId) -> Result<Vec<([u8; 32], Vec<u8>)>, StoreError> {
@@ -158,8 +226,15 @@ impl Embedded {
             )?
             .execute(params![now.0, AT_ONCE])
         };
+        let ended = move |db: &Connection| {
+            db.prepare_cached(
+                "DELETE FROM ended_sessions
+                 WHERE number IN (SELECT number FROM ended_sessions WHERE forget_at < ? LIMIT ?)",
+            )?
+            .execute(params![now.0, AT_ONCE])
+        };
         let swept = self.database.write(sessions).await?;
-        let forgotten = self.database.write(attempts).await?;
+        let forgotten = self.database.write(attempts).await?.max(self.database.write(ended).await?);
         let all = swept.len() < AT_ONCE.into() && forgotten < AT_ONCE.into();
         Ok((swept, all))
     }

@@ -42,6 +42,25 @@ pub(super) struct StoredSession {
     pub(super) refresh_token: Option<Vec<u8>>,
 }
 
+/// Which sessions of a tenant to list.
+#[derive(Clone, Copy)]
+pub(super) enum Which {
+    All,
+    /// By the keyed hash of issuer and sub.
+    Sub([u8; 32]),
+    /// By the keyed hash of issuer and sid.
+    Sid([u8; 32]),
+}
+
+/// What a store keeps of a session that a list needs.
+pub(super) struct ListedRow {
+    pub(super) id_hash: [u8; 32],
+    pub(super) last_seen_at: Timestamp,
+    pub(super) ends_at: Timestamp,
+    pub(super) summary: Vec<u8>,
+    pub(super) refresh_token: Option<Vec<u8>>,
+}
+
 /// A session that was over.
 pub(super) struct Swept {
     /// Whose it was; none if nobody is called so any more.
@@ -81,21 +100,47 @@ impl Store {
         self.timed("touch", store.touch(touch)).await
     }
 
-    /// Removes a session; true if it was there.
-    pub(super) async fn remove(&self, tenant: &TenantId, id_hash: [u8; 32]) -> Result<bool, StoreError> {
-        let Kind::Embedded(store) = &self.kind;
-        self.timed("end", store.remove(tenant, id_hash)).await
-    }
-
-    /// Notes that an attempt was used; false if that was known.
-    pub(super) async fn use_attempt(
+    /// Removes a session and leaves word of it for other processes; true if it was there.
+    pub(super) async fn remove(
         &self,
         tenant: &TenantId,
-        attempt: &str,
+        id_hash: [u8; 32],
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let Kind::Embedded(store) = &self.kind;
+        self.timed("end", store.remove(tenant, id_hash, now)).await
+    }
+
+    /// Sessions as they are kept, by an index or all of a tenant's.
+    pub(super) async fn list(&self, tenant: &TenantId, which: Which) -> Result<Vec<ListedRow>, StoreError> {
+        let Kind::Embedded(store) = &self.kind;
+        self.timed("list", store.list(tenant, which)).await
+    }
+
+    /// What was ended since `last`, which then names the newest of them. 0 is the beginning, an hour ago.
+    pub(super) async fn ended_since(&self, last: &mut i64) -> Result<Vec<[u8; 32]>, StoreError> {
+        let Kind::Embedded(store) = &self.kind;
+        let ended = tokio::time::timeout(self.limit, store.ended_since(*last)).await;
+        let ended = ended.unwrap_or(Err(StoreError::Slow))?;
+        *last = ended.last().map_or(*last, |(number, _)| *number);
+        Ok(ended.into_iter().map(|(_, id_hash)| id_hash).collect())
+    }
+
+    /// Notes that something was used that can be used once; false if that was known.
+    pub(super) async fn use_once(
+        &self,
+        tenant: &TenantId,
+        name: &str,
         forget_at: Timestamp,
     ) -> Result<bool, StoreError> {
         let Kind::Embedded(store) = &self.kind;
-        self.timed("use_attempt", store.use_attempt(tenant, attempt, forget_at)).await
+        self.timed("use_once", store.use_once(tenant, name, forget_at)).await
+    }
+
+    /// Takes that note back.
+    pub(super) async fn use_again(&self, tenant: &TenantId, name: &str) -> Result<(), StoreError> {
+        let Kind::Embedded(store) = &self.kind;
+        self.timed("use_again", store.use_again(tenant, name)).await
     }
 
     /// Replaces a user's record by what `change` makes of it. Nobody else changes it meanwhile.
@@ -108,6 +153,12 @@ impl Store {
     ) -> Result<(), StoreError> {
         let Kind::Embedded(store) = &self.kind;
         self.timed("remember_user", store.change_user(tenant, user_hash, ring, change)).await
+    }
+
+    /// Removes a user's record.
+    pub(super) async fn forget_user(&self, tenant: &TenantId, user_hash: [u8; 32]) -> Result<(), StoreError> {
+        let Kind::Embedded(store) = &self.kind;
+        self.timed("forget_user", store.forget_user(tenant, user_hash)).await
     }
 
     /// The users of a tenant, each with what it is found by.
