@@ -27,6 +27,7 @@ pub(super) struct Urls {
     callback: Vec<String>,
     logout: Vec<String>,
     initiate_login: Option<String>,
+    backchannel_logout: Option<String>,
 }
 
 impl Urls {
@@ -38,8 +39,9 @@ impl Urls {
             Some(url) => vec![url.to_string()],
             None => urls("/logged-out"),
         };
-        let initiate_login = urls("/login").into_iter().find(|url| url.starts_with("https://"));
-        Self { callback: urls("/callback"), logout, initiate_login }
+        let https = |route| urls(route).into_iter().find(|url| url.starts_with("https://"));
+        let (initiate_login, backchannel_logout) = (https("/login"), https("/backchannel-logout"));
+        Self { callback: urls("/callback"), logout, initiate_login, backchannel_logout }
     }
 
     /// For people.
@@ -47,8 +49,12 @@ impl Urls {
         println!("{} ({}, client {})", tenant.id, tenant.provider.issuer, tenant.provider.client_id);
         println!("  Allowed Callback URLs:  {}", self.callback.join(", "));
         println!("  Allowed Logout URLs:    {}", self.logout.join(", "));
-        let login = self.initiate_login.as_deref().unwrap_or("(leave empty: it must be https; set public_url first)");
-        println!("  Application Login URI:  {login}");
+        let https = |url: &Option<String>| match url {
+            Some(url) => url.clone(),
+            None => "(leave empty: it must be https; set public_url first)".to_owned(),
+        };
+        println!("  Application Login URI:  {}", https(&self.initiate_login));
+        println!("  Back-Channel Logout:    {}", https(&self.backchannel_logout));
     }
 
     fn json(&self, tenant: &TenantSettings) -> Value {
@@ -59,6 +65,7 @@ impl Urls {
             "callback_urls": self.callback,
             "logout_urls": self.logout,
             "initiate_login_uri": self.initiate_login,
+            "backchannel_logout_uri": self.backchannel_logout,
         })
     }
 }

@@ -1,6 +1,7 @@
 //! `lychgate users list`: who has signed in, and when.
 
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use serde_json::json;
 
@@ -26,19 +27,24 @@ pub(super) async fn list(settings: &Settings, only: Option<&TenantId>, as_json: 
 type Users = Vec<(TenantId, UserRecord)>;
 
 async fn collect(settings: &Settings, only: Option<&TenantId>) -> Result<Users, Box<dyn std::error::Error>> {
-    let database = settings.data_dir.join("lychgate.db");
-    if !database.exists() {
-        return Ok(Vec::new()); // nobody has signed in yet; looking shall make no files
-    }
-    let ring = gateway::ring_key(settings)?;
-    let metrics = Metrics::new(0);
-    let sessions = Sessions::open(&settings.data_dir, ring, &settings.sessions, Clock::system(), metrics).await?;
+    let Some(sessions) = open(settings).await? else { return Ok(Vec::new()) };
     let mut users = Vec::new();
     for tenant in settings.tenants.iter().map(|tenant| &tenant.id).filter(|id| only.is_none_or(|only| only == *id)) {
         users.extend(sessions.users(tenant).await?.into_iter().map(|user| (tenant.clone(), user)));
     }
     sessions.close().await;
     Ok(users)
+}
+
+/// The sessions and users that there are; none where nobody has signed in yet: looking makes no files.
+pub(super) async fn open(settings: &Settings) -> Result<Option<Arc<Sessions>>, Box<dyn std::error::Error>> {
+    if !settings.data_dir.join("lychgate.db").exists() {
+        return Ok(None);
+    }
+    let ring = gateway::ring_key(settings)?;
+    let metrics = Metrics::new(0);
+    let sessions = Sessions::open(&settings.data_dir, ring, &settings.sessions, Clock::system(), metrics).await?;
+    Ok(Some(sessions))
 }
 
 fn print(out: &mut impl Write, users: &Users, as_json: bool) -> io::Result<()> {
@@ -70,11 +76,11 @@ fn print(out: &mut impl Write, users: &Users, as_json: bool) -> io::Result<()> {
 }
 
 /// What a provider said, without what could steer a terminal.
-fn plain(text: &str) -> String {
+pub(super) fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
-fn table<const N: usize>(out: &mut impl Write, rows: &[[String; N]]) -> io::Result<()> {
+pub(super) fn table<const N: usize>(out: &mut impl Write, rows: &[[String; N]]) -> io::Result<()> {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
     let widths: Vec<usize> = (0..N).map(width).collect();
     for row in rows {

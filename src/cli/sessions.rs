@@ -1,0 +1,137 @@
+//! `lychgate sessions list` and `sessions revoke`: who is signed in, and the end of that, beside a gateway that runs: it
+//! notices within a second.
+
+use std::collections::HashMap;
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use clap::Args;
+use serde_json::json;
+
+use super::users::{open, plain, table};
+use super::{Exit, serve};
+use crate::config::Settings;
+use crate::pages::browser_name;
+use crate::session::{EndReason, ListedSession, Sessions, StoreError, UserRecord, Whose};
+use crate::tenant_id::TenantId;
+
+/// Whose sessions.
+#[derive(Args, Debug)]
+pub(super) struct WhoseArgs {
+    /// One tenant only
+    #[arg(long)]
+    tenant: Option<TenantId>,
+    /// One user's only: the subject, or the e-mail address of a user that is remembered
+    #[arg(long, value_name = "SUB_OR_EMAIL")]
+    user: Option<String>,
+}
+
+/// A session, and what is remembered of its user.
+struct Known {
+    session: ListedSession,
+    user: Option<Arc<UserRecord>>,
+}
+
+impl Known {
+    fn is_of(&self, user: &str) -> bool {
+        let email = self.user.as_ref().and_then(|user| user.email.as_deref());
+        self.session.sub == user || email.is_some_and(|email| email.eq_ignore_ascii_case(user))
+    }
+}
+
+/// Prints the sessions.
+pub(super) async fn list(settings: &Settings, whose: &WhoseArgs, as_json: bool) -> Exit {
+    said("list", listed(settings, whose, as_json).await)
+}
+
+/// Ends the sessions.
+pub(super) async fn revoke(settings: &Settings, whose: &WhoseArgs) -> Exit {
+    said("revoke", revoked(settings, whose).await)
+}
+
+type Done = Result<(), Box<dyn std::error::Error>>;
+
+fn said(command: &str, done: Done) -> Exit {
+    match done {
+        Ok(()) => Exit::Success,
+        Err(error) => {
+            eprintln!("lychgate sessions {command}: {}", serve::chain(&*error));
+            Exit::Failure
+        }
+    }
+}
+
+async fn listed(settings: &Settings, whose: &WhoseArgs, as_json: bool) -> Done {
+    let mut known = Vec::new();
+    if let Some(sessions) = open(settings).await? {
+        known = find(settings, &sessions, whose).await?;
+        sessions.close().await;
+    }
+    Ok(print(&mut io::stdout().lock(), &known, as_json)?)
+}
+
+async fn revoked(settings: &Settings, whose: &WhoseArgs) -> Done {
+    let mut ended = 0;
+    if let Some(sessions) = open(settings).await? {
+        let known = find(settings, &sessions, whose).await?;
+        let listed: Vec<_> = known.iter().map(|known| &known.session).collect();
+        ended = sessions.end_listed(&listed, EndReason::Revoked).await?;
+        sessions.close().await;
+    }
+    println!("{ended} session{} ended", if ended == 1 { "" } else { "s" });
+    Ok(())
+}
+
+async fn find(settings: &Settings, sessions: &Sessions, whose: &WhoseArgs) -> Result<Vec<Known>, StoreError> {
+    let tenants = settings.tenants.iter().map(|tenant| &tenant.id);
+    let mut found = Vec::new();
+    for tenant in tenants.filter(|id| whose.tenant.as_ref().is_none_or(|only| only == *id)) {
+        let users = sessions.users(tenant).await?.into_iter();
+        let users: HashMap<_, _> =
+            users.map(|user| ((user.issuer.clone(), user.sub.clone()), Arc::new(user))).collect();
+        let listed = sessions.list(tenant, Whose::Everybody).await?.into_iter();
+        found.extend(
+            listed
+                .map(|session| {
+                    let user = users.get(&(session.issuer.clone(), session.sub.clone())).cloned();
+                    Known { session, user }
+                })
+                .filter(|known| whose.user.as_ref().is_none_or(|user| known.is_of(user))),
+        );
+    }
+    Ok(found)
+}
+
+fn print(out: &mut impl Write, known: &[Known], as_json: bool) -> io::Result<()> {
+    if as_json {
+        for Known { session, user } in known {
+            let line = json!({
+                "tenant": session.tenant.as_str(), "issuer": session.issuer, "sub": session.sub, "sid": session.sid,
+                "email": user.as_ref().and_then(|user| user.email.as_ref()), "user_agent": session.user_agent,
+                "address": session.address, "created_at": session.created_at.to_string(),
+                "last_seen_at": session.last_seen_at.to_string(), "ends_at": session.ends_at.to_string(),
+                "expires_at": session.expires_at.to_string(),
+            });
+            writeln!(out, "{line}")?;
+        }
+        return Ok(());
+    }
+    let rows = known.iter().map(|Known { session, user }| {
+        let browser = match browser_name(session.user_agent.as_deref().unwrap_or_default()) {
+            (Some(browser), Some(system)) => format!("{browser} on {system}"),
+            (browser, _) => browser.unwrap_or("-").to_owned(),
+        };
+        [
+            session.tenant.to_string(),
+            plain(user.as_ref().and_then(|user| user.email.as_deref()).unwrap_or("-")),
+            plain(&session.sub),
+            session.created_at.to_string(),
+            session.last_seen_at.to_string(),
+            session.ends_at.to_string(),
+            session.address.map_or_else(|| "-".to_owned(), |address| address.to_string()),
+            plain(&browser),
+        ]
+    });
+    let heading = ["TENANT", "E-MAIL", "SUB", "SIGNED IN", "LAST SEEN", "ENDS", "FROM", "BROWSER"].map(str::to_owned);
+    table(out, &[heading].into_iter().chain(rows).collect::<Vec<_>>())
+}
