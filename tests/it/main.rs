@@ -5,6 +5,8 @@
 mod callback;
 mod faults;
 mod isolation;
+mod logout;
+mod own_sessions;
 mod requests;
 mod sessions;
 mod sign_out;
