@@ -54,7 +54,7 @@ pub(super) struct StoredSession {
 pub(super) struct Listed {
     pub(super) id_hash: [u8; 32],
     /// The ring key that summary and refresh token stand under.
-    #[cfg_attr(not(test), expect(dead_code, reason = "there is one ring key so far"))]
+    #[expect(dead_code, reason = "there is one ring key so far")]
     pub(super) ring: [u8; 4],
     pub(super) last_seen_at: Timestamp,
     /// When it ends if nobody uses it any more.
@@ -276,6 +276,15 @@ impl Store {
         match &self.kind {
             Kind::Embedded(store) => &store.database,
             Kind::Redis(_) => panic!("Redis has no database"),
+        }
+    }
+
+    #[cfg(test)]
+    #[track_caller]
+    pub(super) const fn as_redis(&self) -> &Redis {
+        match &self.kind {
+            Kind::Redis(store) => store,
+            Kind::Embedded(_) => panic!("the database is not Redis"),
         }
     }
 }

@@ -338,7 +338,6 @@ impl Link {
     ///
     /// # Errors
     /// No server can be reached.
-    #[cfg_attr(not(test), expect(dead_code, reason = "what ends elsewhere will be heard over it"))]
     pub(super) async fn subscriber(&self) -> Result<PubSub, StoreError> {
         let connecting = tokio::time::timeout(FIND_WAY, self.0.servers.subscriber()).await;
         connecting.unwrap_or_else(|_| Err(too_slow())).map_err(StoreError::unreachable)

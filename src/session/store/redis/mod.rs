@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use redis::aio::PubSub;
 use redis::cluster_routing::{Route, SlotAddr};
 use redis::{Cmd, cmd};
 use tokio::time::Instant;
@@ -287,6 +288,31 @@ impl Redis {
         self.ends.follow_master().await?;
         let probe = self.probes.fetch_add(1, Ordering::Relaxed) % PROBES;
         self.link.ask(cmd("SET").arg(format!("{}probe:{probe}", self.prefix)).arg(0).arg("EX").arg(60)).await
+    }
+
+    /// A connection of its own that hears what is published: it is not answered for, nor made anew.
+    #[cfg_attr(not(test), expect(dead_code, reason = "what ends elsewhere will be heard over it"))]
+    pub(in crate::session) async fn subscriber(&self) -> Result<PubSub, StoreError> {
+        self.link.subscriber().await
+    }
+
+    /// Asks what a test wants to know.
+    #[cfg(test)]
+    pub(in crate::session) async fn ask<T: redis::FromRedisValue>(&self, question: &Cmd) -> T {
+        self.link.ask(question).await.expect("an answer")
+    }
+
+    /// All our keys.
+    #[cfg(test)]
+    pub(in crate::session) async fn keys(&self) -> Vec<String> {
+        let mut all = Vec::new();
+        for master in self.link.masters().await.expect("masters") {
+            let mut scan = cmd("SCAN");
+            scan.arg(0).arg("MATCH").arg(format!("{}*", self.prefix)).arg("COUNT").arg(1_000_000);
+            let (_, keys): (u64, Vec<String>) = self.link.ask_at(master, &scan).await.expect("keys");
+            all.extend(keys);
+        }
+        all
     }
 
     /// An operation that began then took too long.
