@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{Exit, serve};
 use crate::clock::Clock;
-use crate::config::Settings;
+use crate::config::{Settings, StoreKind};
 use crate::gateway;
 use crate::metrics::Metrics;
 use crate::session::{Sessions, UserRecord};
@@ -26,8 +26,8 @@ pub(super) async fn list(settings: &Settings, only: Option<&TenantId>, as_json: 
 type Users = Vec<(TenantId, UserRecord)>;
 
 async fn collect(settings: &Settings, only: Option<&TenantId>) -> Result<Users, Box<dyn std::error::Error>> {
-    let database = settings.data_dir.join("lychgate.db");
-    if !database.exists() {
+    let embedded = matches!(settings.sessions.store, StoreKind::Embedded);
+    if embedded && !settings.data_dir.join("lychgate.db").exists() {
         return Ok(Vec::new()); // nobody has signed in yet; looking shall make no files
     }
     let ring = gateway::ring_key(settings)?;

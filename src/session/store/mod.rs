@@ -64,7 +64,6 @@ pub(super) struct Listed {
 }
 
 /// What a renewal changes of a session.
-#[cfg_attr(not(test), expect(dead_code, reason = "sessions are not renewed yet"))]
 pub(super) struct Update {
     pub(super) record: Vec<u8>,
     pub(super) refresh_token: Option<Vec<u8>>,
@@ -88,7 +87,8 @@ macro_rules! asked {
     ($self:ident, $operation:literal, $limit:expr, $embedded:ident => $here:expr, $redis:ident => $there:expr) => {
         match &$self.kind {
             Kind::Embedded($embedded) => $self.timed($operation, $limit, $here).await,
-            Kind::Redis($redis) => $self.timed($operation, $limit, $there).await,
+            // Boxed: it is large, and every request that may end up here would carry it along.
+            Kind::Redis($redis) => $self.timed($operation, $limit, Box::pin($there)).await,
         }
     };
 }
