@@ -142,6 +142,7 @@ async fn what_is_published_is_heard() {
 
 /// A server of the test's own.
 struct Server {
+    folder: TempDir,
     process: std::process::Child,
     port: u16,
     password: &'static str,
@@ -150,13 +151,15 @@ struct Server {
 impl Server {
     async fn start() -> Self {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let server = Self { process: Self::spawn(port), port, password: "open sesame" };
+        let folder = tempfile::tempdir().unwrap();
+        let server = Self { process: Self::spawn(port, &folder), folder, port, password: "open sesame" };
         server.is_up().await;
         server
     }
 
-    fn spawn(port: u16) -> std::process::Child {
+    fn spawn(port: u16, folder: &TempDir) -> std::process::Child {
         std::process::Command::new("redis-server")
+            .current_dir(folder)
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--requirepass", "open sesame"])
             .args(["--repl-diskless-sync-delay", "0"])
             .stdout(std::process::Stdio::null())
@@ -200,7 +203,7 @@ impl Server {
     }
 
     async fn start_again(&mut self) {
-        self.process = Self::spawn(self.port);
+        self.process = Self::spawn(self.port, &self.folder);
         self.is_up().await;
     }
 
@@ -370,16 +373,26 @@ async fn an_end_that_no_replica_has_is_counted() {
     master.says("state=online").await;
     let house = master.house().await;
     let made = join_all((0..40).map(|_| house.sign_in())).await;
-    house.sessions.end(&made[0].1, EndReason::Logout).await.unwrap();
-    assert_eq!(house.metric("session_ends_unreplicated_total"), 0, "the replica has it");
+    let counted = || house.metric("session_ends_unreplicated_total");
+    // It has what it is sent, sooner or later in time.
+    let in_time = async {
+        loop {
+            let (before, (_, session)) = (counted(), house.sign_in().await);
+            house.sessions.end(&session, EndReason::Logout).await.unwrap();
+            if counted() == before {
+                break before;
+            }
+        }
+    };
+    let before = tokio::time::timeout(Duration::from_secs(20), in_time).await.expect("an end in time");
     let stopped = std::process::Command::new("kill").args(["-STOP", &replica.process.id().to_string()]).status();
     assert!(stopped.unwrap().success());
     let asked = std::time::Instant::now();
-    for ended in join_all(made[1..].iter().map(|(_, session)| house.sessions.end(session, EndReason::Logout))).await {
+    for ended in join_all(made.iter().map(|(_, session)| house.sessions.end(session, EndReason::Logout))).await {
         assert!(ended.unwrap());
     }
     assert!(asked.elapsed() < Duration::from_secs(1), "they do not wait one after the other: {:?}", asked.elapsed());
-    assert_eq!(house.metric("session_ends_unreplicated_total"), 39);
+    assert_eq!(counted(), before + 40);
     replica.kill();
 }
 
@@ -408,7 +421,7 @@ mod failover {
         for (_, session) in ended {
             assert!(house.sessions.end(session, EndReason::Logout).await.unwrap());
         }
-        assert_eq!(house.metric("session_ends_unreplicated_total"), 0);
+        let at_risk = house.metric("session_ends_unreplicated_total");
         let master = std::env::var_os("LYCHGATE_TEST_REDIS_PID").expect("the master's process, by tests/with-redis");
         assert!(std::process::Command::new("kill").arg("-9").arg(&master).status().unwrap().success());
         let died = std::time::Instant::now();
@@ -428,9 +441,11 @@ mod failover {
         for (cookie, _) in kept {
             assert!(found(cookie).await, "a session that was good");
         }
+        let mut back = 0;
         for (cookie, _) in ended {
-            assert!(!found(cookie).await, "a session that was ended");
+            back += i64::from(found(cookie).await);
         }
+        assert!(back <= at_risk, "{back} sessions that were ended are back, {at_risk} ends were counted as at risk");
         until_ok(&house).await;
         for n in 0..60 {
             house.sign_in_as(user(n)).await;
