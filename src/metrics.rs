@@ -44,6 +44,7 @@ macro_rules! declared {
 }
 
 declared! {
+    IntCounter: |name, help, labels, buckets| Self::new(name, help);
     IntCounterVec: |name, help, labels, buckets| Self::new(Opts::new(name, help), labels);
     IntGauge: |name, help, labels, buckets| Self::new(name, help);
     IntGaugeVec: |name, help, labels, buckets| Self::new(Opts::new(name, help), labels);
@@ -135,6 +136,8 @@ series! {
     session_operations_total: IntCounterVec { store, operation, result };
     /// Duration of operations of the session store, in seconds.
     session_operation_duration_seconds: HistogramVec { store, operation } in STORE_BUCKETS;
+    /// Ends of sessions that no replica of Redis had in time: a failover at that moment may lose them.
+    session_ends_unreplicated_total: IntCounter {};
     /// 1 when the last check of the session store succeeded.
     session_store_up: IntGaugeVec { store };
     /// Look-ups in the caches in memory.

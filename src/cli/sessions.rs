@@ -12,7 +12,7 @@ use super::users::{open, plain, table};
 use super::{Exit, serve};
 use crate::config::Settings;
 use crate::pages::browser_name;
-use crate::session::{EndReason, ListedSession, Sessions, StoreError, UserRecord, Whose};
+use crate::session::{EndReason, ListedSession, Sessions, StoreError, UserRecord};
 use crate::tenant_id::TenantId;
 
 /// Whose sessions.
@@ -28,6 +28,7 @@ pub(super) struct WhoseArgs {
 
 /// A session, and what is remembered of its user.
 struct Known {
+    tenant: TenantId,
     session: ListedSession,
     user: Option<Arc<UserRecord>>,
 }
@@ -35,7 +36,7 @@ struct Known {
 impl Known {
     fn is_of(&self, user: &str) -> bool {
         let email = self.user.as_ref().and_then(|user| user.email.as_deref());
-        self.session.sub == user || email.is_some_and(|email| email.eq_ignore_ascii_case(user))
+        self.session.summary.sub == user || email.is_some_and(|email| email.eq_ignore_ascii_case(user))
     }
 }
 
@@ -74,8 +75,10 @@ async fn revoked(settings: &Settings, whose: &WhoseArgs) -> Done {
     let mut ended = 0;
     if let Some(sessions) = open(settings).await? {
         let known = find(settings, &sessions, whose).await?;
-        let listed: Vec<_> = known.iter().map(|known| &known.session).collect();
-        ended = sessions.end_listed(&listed, EndReason::Revoked).await?;
+        for of_tenant in known.chunk_by(|one, next| one.tenant == next.tenant) {
+            let ids: Vec<_> = of_tenant.iter().map(|known| known.session.id_hash).collect();
+            ended += sessions.end_listed(&of_tenant[0].tenant, &ids, EndReason::Revoked).await?;
+        }
         sessions.close().await;
     }
     println!("{ended} session{} ended", if ended == 1 { "" } else { "s" });
@@ -89,12 +92,12 @@ async fn find(settings: &Settings, sessions: &Sessions, whose: &WhoseArgs) -> Re
         let users = sessions.users(tenant).await?.into_iter();
         let users: HashMap<_, _> =
             users.map(|user| ((user.issuer.clone(), user.sub.clone()), Arc::new(user))).collect();
-        let listed = sessions.list(tenant, Whose::Everybody).await?.into_iter();
+        let listed = sessions.of_tenant(tenant).await?.into_iter();
         found.extend(
             listed
                 .map(|session| {
-                    let user = users.get(&(session.issuer.clone(), session.sub.clone())).cloned();
-                    Known { session, user }
+                    let user = users.get(&(session.summary.issuer.clone(), session.summary.sub.clone())).cloned();
+                    Known { tenant: tenant.clone(), session, user }
                 })
                 .filter(|known| whose.user.as_ref().is_none_or(|user| known.is_of(user))),
         );
@@ -104,31 +107,33 @@ async fn find(settings: &Settings, sessions: &Sessions, whose: &WhoseArgs) -> Re
 
 fn print(out: &mut impl Write, known: &[Known], as_json: bool) -> io::Result<()> {
     if as_json {
-        for Known { session, user } in known {
+        for Known { tenant, session, user } in known {
+            let summary = &session.summary;
             let line = json!({
-                "tenant": session.tenant.as_str(), "issuer": session.issuer, "sub": session.sub, "sid": session.sid,
-                "email": user.as_ref().and_then(|user| user.email.as_ref()), "user_agent": session.user_agent,
-                "address": session.address, "created_at": session.created_at.to_string(),
+                "tenant": tenant.as_str(), "issuer": summary.issuer, "sub": summary.sub, "sid": summary.sid,
+                "email": user.as_ref().and_then(|user| user.email.as_ref()), "user_agent": summary.user_agent,
+                "address": summary.address, "created_at": summary.created_at.to_string(),
                 "last_seen_at": session.last_seen_at.to_string(), "ends_at": session.ends_at.to_string(),
-                "expires_at": session.expires_at.to_string(),
+                "expires_at": summary.expires_at.to_string(),
             });
             writeln!(out, "{line}")?;
         }
         return Ok(());
     }
-    let rows = known.iter().map(|Known { session, user }| {
-        let browser = match browser_name(session.user_agent.as_deref().unwrap_or_default()) {
+    let rows = known.iter().map(|Known { tenant, session, user }| {
+        let summary = &session.summary;
+        let browser = match browser_name(summary.user_agent.as_deref().unwrap_or_default()) {
             (Some(browser), Some(system)) => format!("{browser} on {system}"),
             (browser, _) => browser.unwrap_or("-").to_owned(),
         };
         [
-            session.tenant.to_string(),
+            tenant.to_string(),
             plain(user.as_ref().and_then(|user| user.email.as_deref()).unwrap_or("-")),
-            plain(&session.sub),
-            session.created_at.to_string(),
+            plain(&summary.sub),
+            summary.created_at.to_string(),
             session.last_seen_at.to_string(),
             session.ends_at.to_string(),
-            session.address.map_or_else(|| "-".to_owned(), |address| address.to_string()),
+            summary.address.map_or_else(|| "-".to_owned(), |address| address.to_string()),
             plain(&browser),
         ]
     });

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{Exit, serve};
 use crate::clock::Clock;
-use crate::config::Settings;
+use crate::config::{Settings, StoreKind};
 use crate::gateway;
 use crate::metrics::Metrics;
 use crate::session::{Sessions, UserRecord};
@@ -38,7 +38,8 @@ async fn collect(settings: &Settings, only: Option<&TenantId>) -> Result<Users, 
 
 /// The sessions and users that there are; none where nobody has signed in yet: looking makes no files.
 pub(super) async fn open(settings: &Settings) -> Result<Option<Arc<Sessions>>, Box<dyn std::error::Error>> {
-    if !settings.data_dir.join("lychgate.db").exists() {
+    let embedded = matches!(settings.sessions.store, StoreKind::Embedded);
+    if embedded && !settings.data_dir.join("lychgate.db").exists() {
         return Ok(None);
     }
     let ring = gateway::ring_key(settings)?;

@@ -12,6 +12,7 @@ mod read_tenant;
 mod reader;
 mod settings;
 mod sources;
+mod store;
 mod tenant;
 #[cfg(test)]
 mod tests;
@@ -23,4 +24,5 @@ pub use policy::*;
 pub use read::{Loaded, load};
 pub use settings::*;
 pub use sources::Sources;
+pub use store::*;
 pub use tenant::*;

@@ -12,7 +12,7 @@ use super::read_tenant::{self, TenantFile};
 use super::reader::Reader;
 use super::{
     Fault, Faults, LogFormat, LogSettings, MetricsSettings, OnInvalidTenant, ServerSettings, Settings, Sources,
-    StoreKind, StoreSettings, TenantSettings, TlsSettings, values,
+    TenantSettings, TlsSettings, store, values,
 };
 use crate::net::{self, Networks};
 use crate::tenant_id::TenantId;
@@ -121,10 +121,7 @@ pub(super) fn read_settings(reader: &mut Reader<'_>) -> Settings {
             .choice("on_invalid_tenant", &[("fail", OnInvalidTenant::Fail), ("skip", OnInvalidTenant::Skip)])
             .unwrap_or_default(),
         secret: reader.secret("secret"),
-        sessions: StoreSettings {
-            store: reader.choice("sessions.store", &[("embedded", StoreKind::Embedded)]).unwrap_or_default(),
-            cache_bytes: reader.size("sessions.cache", &((1 << 20)..=(1 << 40))).unwrap_or(1 << 20),
-        },
+        sessions: store::read(reader),
         log: LogSettings {
             format: reader
                 .choice(

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::TenantSettings;
+use super::{StoreSettings, TenantSettings};
 use crate::net::Networks;
 use crate::secret::SecretString;
 
@@ -57,23 +57,6 @@ pub enum OnInvalidTenant {
     Fail,
     /// Leaves that tenant out.
     Skip,
-}
-
-/// Where sessions are kept.
-#[derive(Clone, Debug)]
-pub struct StoreSettings {
-    /// SQLite in the data folder; the only store so far.
-    pub store: StoreKind,
-    /// Bytes of memory for sessions read lately.
-    pub cache_bytes: u64,
-}
-
-/// The kinds of session store.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum StoreKind {
-    /// SQLite in the data folder.
-    #[default]
-    Embedded,
 }
 
 /// What is logged.

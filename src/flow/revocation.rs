@@ -8,7 +8,7 @@ use futures_util::{StreamExt as _, stream};
 use super::sign_out;
 use crate::gateway::Gateway;
 use crate::oidc::{LogoutToken, LogoutTokenError};
-use crate::session::{EndReason, ListedSession, Session, StoreError, Whose};
+use crate::session::{EndReason, ListedSession, Session, StoreError};
 use crate::tenant::{Place, Tenant};
 
 /// How long the revocation of refresh tokens may keep a person waiting.
@@ -68,15 +68,24 @@ pub async fn back_channel(
 /// `sid` names sessions, and `sub` then says whose they must be; `sub` alone names all of a user's.
 async fn end_named(gateway: &Gateway, tenant: &Tenant, token: &LogoutToken) -> Result<usize, StoreError> {
     let issuer = tenant.provider.issuer();
-    let whose = match (&token.sid, &token.sub) {
-        (Some(sid), _) => Whose::ProviderSession { issuer, sid },
-        (None, Some(sub)) => Whose::User { issuer, sub },
-        (None, None) => return Ok(0),
+    let (id, sessions) = (tenant.id(), &gateway.sessions);
+    let mut listed = match (&token.sid, &token.sub) {
+        (Some(sid), _) => sessions.of_sid(id, issuer, sid).await?,
+        (None, Some(sub)) => sessions.of_user(id, issuer, sub).await?,
+        (None, None) => Vec::new(),
     };
-    let listed = gateway.sessions.list(tenant.id(), whose).await?;
-    let meant = |session: &&ListedSession| token.sub.as_ref().is_none_or(|sub| *sub == session.sub);
-    let meant: Vec<_> = listed.iter().filter(meant).collect();
-    gateway.sessions.end_listed(&meant, EndReason::Backchannel).await
+    listed.retain(|session| token.sub.as_ref().is_none_or(|sub| *sub == session.summary.sub));
+    end(gateway, tenant, &listed, EndReason::Backchannel).await
+}
+
+async fn end(
+    gateway: &Gateway,
+    tenant: &Tenant,
+    sessions: &[ListedSession],
+    reason: EndReason,
+) -> Result<usize, StoreError> {
+    let ids: Vec<_> = sessions.iter().map(|session| session.id_hash).collect();
+    if ids.is_empty() { Ok(0) } else { gateway.sessions.end_listed(tenant.id(), &ids, reason).await }
 }
 
 /// Ends the sessions of one session at the provider (OpenID Connect Front-Channel Logout 1.0, section 2), if `iss` is
@@ -94,9 +103,8 @@ pub async fn front_channel(
     if unverified_iss != issuer || unverified_sid.is_empty() {
         return Ok(0);
     }
-    let whose = Whose::ProviderSession { issuer, sid: unverified_sid };
-    let listed = gateway.sessions.list(tenant.id(), whose).await?;
-    gateway.sessions.end_listed(&listed.iter().collect::<Vec<_>>(), EndReason::Frontchannel).await
+    let listed = gateway.sessions.of_sid(tenant.id(), issuer, unverified_sid).await?;
+    end(gateway, tenant, &listed, EndReason::Frontchannel).await
 }
 
 /// All sessions of the person whose session this is, which comes first.
@@ -104,8 +112,7 @@ pub async fn front_channel(
 /// # Errors
 /// The store did not answer.
 pub async fn own(gateway: &Gateway, session: &Session) -> Result<Vec<ListedSession>, StoreError> {
-    let whose = Whose::User { issuer: &session.issuer, sub: &session.sub };
-    let mut listed = gateway.sessions.list(&session.tenant, whose).await?;
+    let mut listed = gateway.sessions.of_user(&session.tenant, &session.issuer, &session.sub).await?;
     listed.sort_by_key(|other| !other.is(session));
     Ok(listed)
 }
@@ -131,17 +138,14 @@ pub async fn revoke(
     unverified_reference: &str,
 ) -> Result<Revoked, StoreError> {
     let listed = own(gateway, session).await?;
-    match gateway.sessions.referred(&listed, unverified_reference) {
-        Some(meant) if meant.is(session) => {
-            Ok(Revoked::This(sign_out::sign_out(gateway, tenant, place, Some(session)).await?))
-        }
-        Some(meant) => {
-            gateway.sessions.end_listed(&[meant], EndReason::Revoked).await?;
-            revoke_tokens(gateway, tenant, &[meant]).await;
-            Ok(Revoked::Other)
-        }
-        None => Ok(Revoked::Other),
+    let meant = gateway.sessions.referred(tenant.id(), &listed, unverified_reference);
+    if meant.is_some_and(|meant| meant.is(session)) {
+        return Ok(Revoked::This(sign_out::sign_out(gateway, tenant, place, Some(session)).await?));
     }
+    let meant = meant.map(std::slice::from_ref).unwrap_or_default();
+    end(gateway, tenant, meant, EndReason::Revoked).await?;
+    revoke_tokens(tenant, meant).await;
+    Ok(Revoked::Other)
 }
 
 /// Ends all sessions of a person, the one at hand last, and says where the browser goes.
@@ -154,10 +158,10 @@ pub async fn everywhere(
     place: &Place,
     session: &Session,
 ) -> Result<String, StoreError> {
-    let listed = own(gateway, session).await?;
-    let others: Vec<_> = listed.iter().filter(|other| !other.is(session)).collect();
-    gateway.sessions.end_listed(&others, EndReason::Revoked).await?;
-    revoke_tokens(gateway, tenant, &others).await;
+    let mut others = own(gateway, session).await?;
+    others.retain(|other| !other.is(session));
+    end(gateway, tenant, &others, EndReason::Revoked).await?;
+    revoke_tokens(tenant, &others).await;
     sign_out::sign_out(gateway, tenant, place, Some(session)).await
 }
 
@@ -169,18 +173,18 @@ pub async fn disconnect(gateway: &Gateway, tenant: &Tenant, session: &Session) -
     // First what a failure must not leave behind; the session at hand last, or nobody could try again.
     gateway.sessions.forget_user(tenant.id(), &session.issuer, &session.sub).await?;
     let listed = own(gateway, session).await?;
-    let others: Vec<_> = listed.iter().filter(|other| !other.is(session)).collect();
-    gateway.sessions.end_listed(&others, EndReason::Disconnect).await?;
+    // The first is the one at hand.
+    end(gateway, tenant, listed.get(1..).unwrap_or_default(), EndReason::Disconnect).await?;
     gateway.sessions.end(session, EndReason::Disconnect).await?;
-    revoke_tokens(gateway, tenant, &listed.iter().collect::<Vec<_>>()).await;
+    revoke_tokens(tenant, &listed).await;
     Ok(())
 }
 
 /// Revokes the refresh tokens of sessions that have ended. A failure does not keep anybody signed in here.
-async fn revoke_tokens(gateway: &Gateway, tenant: &Tenant, ended: &[&ListedSession]) {
+async fn revoke_tokens(tenant: &Tenant, ended: &[ListedSession]) {
     // No other provider, which the tenant may have by now, gets to see them.
-    let ended = ended.iter().filter(|session| session.issuer == tenant.provider.issuer());
-    let tokens: Vec<_> = ended.filter_map(|session| gateway.sessions.refresh_token(session)).collect();
+    let ended = ended.iter().filter(|session| session.summary.issuer == tenant.provider.issuer());
+    let tokens: Vec<_> = ended.filter_map(|session| session.refresh_token.clone()).collect();
     let revoking = stream::iter(tokens).for_each_concurrent(REVOKED_AT_ONCE, |token| {
         let provider = tenant.provider.clone();
         async move {

@@ -1,22 +1,23 @@
 //! Sessions: made, found by the cookie's value, ended, swept; with them used sign-in attempts and the users seen.
 //!
-//! The browser keeps a `cookie`, which holds the only key of its `record`; the `store` keeps the
+//! The browser keeps a `cookie`, which holds the only key of its `record`; the `store`, SQLite or Redis, keeps the
 //! record, sealed. In front lies a cache, and on the hot path nothing else: no I/O, no lock that all share. The cache
 //! forgets as it likes; a session decides its own end by the [`Clock`]. What the store does not answer signs nobody
 //! out who is in the cache.
 //!
 //! Loading a session and ending one take turns, session by session: a load that began before an end cannot put back
 //! into the cache what the end removed. A touch updates its row and never inserts one. What another process ended is
-//! dropped from the cache the same way (`listed`).
+//! dropped from the cache the same way (`watch`).
 
 mod cookie;
 mod error;
-mod listed;
+mod list;
 mod record;
 mod store;
 #[cfg(test)]
 mod tests;
 mod user;
+mod watch;
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -32,13 +33,13 @@ use moka::ops::compute::Op;
 
 use self::cookie::{Cookie, CookieHash, cookie_hash};
 pub use self::error::{OpenError, StoreError};
-pub use self::listed::{ListedSession, Whose};
+pub use self::list::{ListedSession, ListedSummary};
 use self::record::Touch;
 pub use self::record::{EndReason, ExpiryReason, NewSession, Session};
 use self::store::Store;
 pub use self::user::{SeenUser, UserRecord};
 use crate::clock::{Clock, Timestamp};
-use crate::config::{SessionLimits, StoreSettings};
+use crate::config::{SessionLimits, StoreKind, StoreSettings};
 use crate::metrics::{IntCounter, Metrics, NO_TENANT};
 use crate::secret::{ExposeSecret as _, RingKey, SecretString, base64url, sha256};
 use crate::tenant_id::TenantId;
@@ -63,10 +64,12 @@ pub struct Sessions {
 }
 
 impl Sessions {
-    /// Opens `lychgate.db` in `data_dir`; makes both where they are missing and brings the schema up to date.
+    /// Opens the store that `settings` name. Embedded, this is `lychgate.db` in `data_dir`; both are made where they are
+    /// missing and the schema is brought up to date. Redis may be away: [`Sessions::check`] says so.
     ///
     /// # Errors
-    /// The file cannot be had, is damaged, or was written by a newer version. It is left as it is.
+    /// The file cannot be had, is damaged, or was written by a newer version. It is left as it is. Or certificates for
+    /// Redis are none.
     pub async fn open(
         data_dir: &Path,
         ring: RingKey,
@@ -75,7 +78,11 @@ impl Sessions {
         metrics: Arc<Metrics>,
     ) -> Result<Arc<Self>, OpenError> {
         let (folder, counted) = (data_dir.to_owned(), Arc::clone(&metrics));
-        let opening = tokio::task::spawn_blocking(move || Store::embedded(&folder, counted));
+        let (kind, time) = (settings.store.clone(), clock.clone());
+        let opening = tokio::task::spawn_blocking(move || match kind {
+            StoreKind::Embedded => Store::embedded(&folder, counted),
+            StoreKind::Redis(redis) => Store::redis(&redis, time, counted),
+        });
         let store = opening.await.unwrap_or_else(|_| {
             // It fails only when the runtime ends.
             Err(OpenError::Store { path: data_dir.to_owned(), source: StoreError::Closed })
@@ -111,11 +118,16 @@ impl Sessions {
         let hash = cookie_hash(value.expose_secret());
         let (session, row) = Session::begin(&self.ring, tenant, &cookie, hash, limits, self.clock.now(), new);
         let session = Arc::new(session);
-        self.store.insert(tenant, row).await?;
+        let ended = self.store.insert(tenant, row).await?;
         self.cache.insert(session.id_hash, Arc::clone(&session)).await;
         let label = self.metrics.tenant(tenant);
         self.metrics.sessions_created_total.with_label_values(&[label]).inc();
-        self.metrics.sessions_active.with_label_values(&[label]).inc();
+        if self.store.counts() {
+            self.metrics.sessions_active.with_label_values(&[label]).add(1 - ended.len() as i64);
+        }
+        let replaced = [label, EndReason::Replaced.as_str()];
+        self.metrics.sessions_ended_total.with_label_values(&replaced).inc_by(ended.len() as u64);
+        self.forget(&ended).await;
         Ok((value, session))
     }
 
@@ -155,16 +167,10 @@ impl Sessions {
     /// # Errors
     /// The store could not remove it; the session then goes on, unless this was [`StoreError::Slow`].
     pub async fn end(&self, session: &Session, reason: EndReason) -> Result<bool, StoreError> {
-        self.ending(&session.tenant, session.id_hash, reason).await
+        self.end_by_id(&session.tenant, session.id_hash, reason).await
     }
 
-    /// Begins to end a session, and tells how that went.
-    fn ending(
-        &self,
-        tenant: &TenantId,
-        id_hash: [u8; 32],
-        reason: EndReason,
-    ) -> impl Future<Output = Result<bool, StoreError>> + Send + use<> {
+    async fn end_by_id(&self, tenant: &TenantId, id_hash: [u8; 32], reason: EndReason) -> Result<bool, StoreError> {
         let (store, cache, metrics) = (self.store.clone(), self.cache.clone(), Arc::clone(&self.metrics));
         let (tenant, now) = (tenant.clone(), self.clock.now());
         let ending = tokio::spawn(async move {
@@ -177,12 +183,14 @@ impl Sessions {
             if was_there {
                 let label = metrics.tenant(&tenant);
                 metrics.sessions_ended_total.with_label_values(&[label, reason.as_str()]).inc();
-                metrics.sessions_active.with_label_values(&[label]).dec();
+                if store.counts() {
+                    metrics.sessions_active.with_label_values(&[label]).dec();
+                }
             }
             Ok(was_there)
         });
         // The task fails only when the runtime ends.
-        async move { ending.await.unwrap_or(Err(StoreError::Closed)) }
+        ending.await.unwrap_or(Err(StoreError::Closed))
     }
 
     /// Uses up a sign-in attempt: true the first time, false for ten minutes from then on.
@@ -225,17 +233,17 @@ impl Sessions {
         let (owner, seen, now) = (tenant.clone(), seen.clone(), self.clock.now());
         let change = move |before: Option<Vec<u8>>| {
             let before = before.and_then(|sealed| record::open::<UserRecord>(&key, "user", &owner, &hash, &sealed));
-            record::seal(&key, "user", &owner, &hash, &seen.seen(now, before.as_ref()))
+            record::seal(&key, "user", &owner, &hash, &seen.clone().seen(now, before.as_ref()))
         };
         self.store.change_user(tenant, hash, self.ring.id(), change).await
     }
 
-    /// Forgets a user.
+    /// Forgets a user; true if there was one.
     ///
     /// # Errors
     /// The store did not answer.
-    pub async fn forget_user(&self, tenant: &TenantId, issuer: &str, sub: &str) -> Result<(), StoreError> {
-        self.store.forget_user(tenant, self.user_hash(tenant, issuer, sub)).await
+    pub async fn forget_user(&self, tenant: &TenantId, issuer: &str, sub: &str) -> Result<bool, StoreError> {
+        self.store.remove_user(tenant, self.user_hash(tenant, issuer, sub)).await
     }
 
     fn user_hash(&self, tenant: &TenantId, issuer: &str, sub: &str) -> [u8; 32] {
@@ -340,6 +348,13 @@ impl Sessions {
         self.store.touch(touch).await?;
         session.stored(at);
         Ok(())
+    }
+
+    /// Takes sessions that were ended out of the cache.
+    async fn forget(&self, ended: &[[u8; 32]]) {
+        for id_hash in ended {
+            watch::drop_from(&self.cache, *id_hash).await;
+        }
     }
 
     fn label<'a>(&'a self, tenant: Option<&'a TenantId>) -> &'a str {

@@ -130,7 +130,7 @@ pub enum EndReason {
     Absolute,
     /// The person ended it from another browser, or an operator did.
     Revoked,
-    /// A new sign-in in the same browser took its place.
+    /// A new sign-in took its place: in the same browser, or because the user had too many.
     Replaced,
     /// The provider said so, by a logout token.
     Backchannel,
@@ -198,15 +198,15 @@ struct Record<'a> {
 }
 
 /// The summary's content, as JSON: what a list of sessions shows.
-#[derive(Serialize, Deserialize)]
-pub(super) struct Summary<'a> {
-    pub(super) issuer: Cow<'a, str>,
-    pub(super) sub: Cow<'a, str>,
-    pub(super) sid: Option<Cow<'a, str>>,
-    pub(super) user_agent: Option<Cow<'a, str>>,
-    pub(super) address: Option<IpAddr>,
-    pub(super) created_at: Timestamp,
-    pub(super) expires_at: Timestamp,
+#[derive(Serialize)]
+struct Summary<'a> {
+    issuer: &'a str,
+    sub: &'a str,
+    sid: Option<&'a str>,
+    user_agent: Option<&'a str>,
+    address: Option<IpAddr>,
+    created_at: Timestamp,
+    expires_at: Timestamp,
 }
 
 impl Session {
@@ -265,16 +265,15 @@ impl Session {
             expires_because: self.expires_because,
         };
         let summary = Summary {
-            issuer: (&self.issuer).into(),
-            sub: (&self.sub).into(),
-            sid: self.sid.as_deref().map(Into::into),
-            user_agent: user_agent.map(Into::into),
+            issuer: &self.issuer,
+            sub: &self.sub,
+            sid: self.sid.as_deref(),
+            user_agent,
             address,
             created_at: self.created_at,
             expires_at: self.expires_at,
         };
         let tenant = &self.tenant;
-        let index = Index::of(ring, tenant, &self.issuer);
         Row {
             id_hash: self.id_hash,
             ring: cookie.ring,
@@ -288,8 +287,8 @@ impl Session {
                 let key = ring.derive(tenant, "refresh token");
                 seal(&key, "refresh token", tenant, &self.id_hash, token.expose_secret())
             }),
-            sub_hash: index.sub(&self.sub),
-            sid_hash: self.sid.as_deref().map(|sid| index.sid(sid)),
+            sub_hash: index_hash(ring, tenant, "sub", &self.issuer, &self.sub),
+            sid_hash: self.sid.as_deref().map(|sid| index_hash(ring, tenant, "sid", &self.issuer, sid)),
         }
     }
 
@@ -305,7 +304,10 @@ impl Session {
         let weight = weight(&stored.record, stored.refresh_token.as_deref());
         let record: Record = open(&record_key(ring, tenant, cookie), "record", tenant, &id_hash, &stored.record)?;
         let refresh_token = match &stored.refresh_token {
-            Some(sealed) => Some(open_refresh_token(ring, tenant, &id_hash, sealed)?),
+            Some(sealed) => {
+                let key = ring.derive(tenant, "refresh token");
+                Some(open::<String>(&key, "refresh token", tenant, &id_hash, sealed)?.into())
+            }
             None => None,
         };
         Some(Self {
@@ -408,40 +410,14 @@ impl Seen {
     }
 }
 
-/// What sessions of one issuer are found by besides their cookie.
-pub(super) struct Index<'a> {
-    key: Key,
-    issuer: &'a str,
-}
-
-impl<'a> Index<'a> {
-    pub(super) fn of(ring: &RingKey, tenant: &TenantId, issuer: &'a str) -> Self {
-        Self { key: ring.derive(tenant, "session index"), issuer }
-    }
-
-    pub(super) fn sub(&self, sub: &str) -> [u8; 32] {
-        self.key.hash(&joined(&["sub", self.issuer, sub]))
-    }
-
-    pub(super) fn sid(&self, sid: &str) -> [u8; 32] {
-        self.key.hash(&joined(&["sid", self.issuer, sid]))
-    }
-}
-
-/// Opens a refresh token, which needs no cookie.
-pub(super) fn open_refresh_token(
-    ring: &RingKey,
-    tenant: &TenantId,
-    id_hash: &[u8; 32],
-    sealed: &[u8],
-) -> Option<SecretString> {
-    let key = ring.derive(tenant, "refresh token");
-    Some(open::<String>(&key, "refresh token", tenant, id_hash, sealed)?.into())
-}
-
 /// What the store knows a session by, and the cache.
 pub(super) fn id_hash(ring: &RingKey, tenant: &TenantId, id: &[u8]) -> [u8; 32] {
     ring.derive(tenant, "session id").hash(id)
+}
+
+/// What an index, `sub` or `sid`, knows a user or a provider's session by.
+pub(super) fn index_hash(ring: &RingKey, tenant: &TenantId, index: &str, issuer: &str, id: &str) -> [u8; 32] {
+    ring.derive(tenant, "session index").hash(&joined(&[index, issuer, id]))
 }
 
 /// Seals `content`, bound to its kind, the tenant and what `owner` is a hash of.

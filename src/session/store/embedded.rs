@@ -5,7 +5,7 @@ use std::path::Path;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::database::Database;
-use super::{ListedRow, StoredSession, Swept, Which};
+use super::{Listed, PER_USER, StoredSession, Swept, Update};
 use crate::clock::Timestamp;
 use crate::session::error::{OpenError, StoreError};
 use crate::session::record::{Row, Touch};
@@ -30,9 +30,20 @@ impl Embedded {
         Ok(Self { database: Database::open(folder)? })
     }
 
-    pub(super) async fn insert(&self, tenant: &TenantId, row: Row) -> Result<(), StoreError> {
+    /// Keeps a session; gives the ids of those that had to end for it.
+    pub(super) async fn insert(&self, tenant: &TenantId, row: Row) -> Result<Vec<[u8; 32]>, StoreError> {
         let tenant = tenant.clone();
         let insert = move |db: &Connection| {
+            let mut make_room = db.prepare_cached(
+                "DELETE FROM sessions WHERE rowid IN (
+                     SELECT rowid FROM sessions WHERE tenant = ? AND sub_hash = ?
+                     ORDER BY expires_at DESC, rowid DESC LIMIT -1 OFFSET ?)
+                 RETURNING id_hash",
+            )?;
+            let ended =
+                make_room.query_map(params![tenant.as_str(), row.sub_hash, PER_USER as i64 - 1], |row| row.get(0))?;
+            let ended = ended.collect::<Result<Vec<_>, _>>()?;
+            ended.iter().try_for_each(|id_hash| leave_word(db, id_hash, row.created_at))?;
             db.prepare_cached(
                 "INSERT INTO sessions (tenant, id_hash, ring, created_at, last_seen_at, ends_at, expires_at,
                                        sub_hash, sid_hash, summary, refresh_token, record)
@@ -51,9 +62,10 @@ impl Embedded {
                 row.summary,
                 row.refresh_token,
                 row.record,
-            ])
+            ])?;
+            Ok(ended)
         };
-        self.database.write(insert).await.map(drop)
+        self.database.write(insert).await
     }
 
     pub(super) async fn find(&self, tenant: &TenantId, id_hash: [u8; 32]) -> Result<Option<StoredSession>, StoreError> {
@@ -81,52 +93,112 @@ impl Embedded {
         id_hash: [u8; 32],
         now: Timestamp,
     ) -> Result<bool, StoreError> {
+        Ok(self.remove_many(tenant, vec![id_hash], now).await? == 1)
+    }
+
+    pub(super) async fn update(
+        &self,
+        tenant: &TenantId,
+        id_hash: [u8; 32],
+        update: Update,
+    ) -> Result<bool, StoreError> {
+        let tenant = tenant.clone();
+        let replace = move |db: &Connection| {
+            db.prepare_cached(
+                "UPDATE sessions SET record = ?1, refresh_token = ?2, expires_at = min(expires_at, ?3),
+                                     ends_at = min(ends_at, ?3)
+                 WHERE tenant = ?4 AND id_hash = ?5",
+            )?
+            .execute(params![
+                update.record,
+                update.refresh_token,
+                update.expires_at.0,
+                tenant.as_str(),
+                id_hash
+            ])
+        };
+        Ok(self.database.write(replace).await? == 1)
+    }
+
+    /// Ends sessions; says how many were there.
+    pub(super) async fn remove_many(
+        &self,
+        tenant: &TenantId,
+        ids: Vec<[u8; 32]>,
+        now: Timestamp,
+    ) -> Result<usize, StoreError> {
         let tenant = tenant.clone();
         let delete = move |db: &Connection| {
-            let removed = db
-                .prepare_cached("DELETE FROM sessions WHERE tenant = ? AND id_hash = ?")?
-                .execute(params![tenant.as_str(), id_hash])?;
-            if removed == 1 {
-                db.prepare_cached("INSERT INTO ended_sessions (id_hash, forget_at) VALUES (?, ?)")?
-                    .execute(params![id_hash, now.plus(ENDED_KEPT).0])?;
+            let mut delete = db.prepare_cached("DELETE FROM sessions WHERE tenant = ? AND id_hash = ?")?;
+            let mut removed = 0;
+            for id_hash in &ids {
+                if delete.execute(params![tenant.as_str(), id_hash])? == 1 {
+                    leave_word(db, id_hash, now)?;
+                    removed += 1;
+                }
             }
             Ok(removed)
         };
-        Ok(self.database.write(delete).await? == 1)
+        self.database.write(delete).await
     }
 
-    pub(super) async fn list(&self, tenant: &TenantId, which: Which) -> Result<Vec<ListedRow>, StoreError> {
-        let tenant = tenant.clone();
-        let select = move |db: &Connection| {
-            let (index, hash) = match which {
-                Which::All => ("?2 IS NULL", None),
-                Which::Sub(hash) => ("sub_hash = ?2", Some(hash)),
-                Which::Sid(hash) => ("sid_hash = ?2", Some(hash)),
-            };
-            let mut select = db.prepare_cached(&format!(
-                "SELECT id_hash, last_seen_at, ends_at, summary, refresh_token FROM sessions
-                 WHERE tenant = ?1 AND {index}"
-            ))?;
-            let rows = select.query_map(params![tenant.as_str(), hash], |row| {
-                Ok(ListedRow {
-                    id_hash: row.get(0)?,
-                    last_seen_at: Timestamp(row.get(1)?),
-                    ends_at: Timestamp(row.get(2)?),
-                    summary: row.get(3)?,
-                    refresh_token: row.get(4)?,
-                })
-            })?;
-            rows.collect()
-        };
-        self.database.read(select).await
-    }
-
+    /// What was ended after the end of this number, each with its own.
     pub(super) async fn ended_since(&self, last: i64) -> Result<Vec<(i64, [u8; 32])>, StoreError> {
         let select = move |db: &Connection| {
             let mut select = db.prepare_cached(
                 "SELECT number, id_hash FROM ended_sessions WHERE number > ? ORDER BY number LIMIT ?",
             )?;
             let rows = select.query_map(params![last, AT_ONCE], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            rows.collect()
+        };
+        self.database.read(select).await
+    }
+
+    pub(super) async fn by_sub(
+        &self,
+        tenant: &TenantId,
+        hash: [u8; 32],
+        now: Timestamp,
+    ) -> Result<Vec<Listed>, StoreError> {
+        self.list(tenant, "sub_hash = ?2", Some(hash), now).await
+    }
+
+    pub(super) async fn by_sid(
+        &self,
+        tenant: &TenantId,
+        hash: [u8; 32],
+        now: Timestamp,
+    ) -> Result<Vec<Listed>, StoreError> {
+        self.list(tenant, "sid_hash = ?2", Some(hash), now).await
+    }
+
+    pub(super) async fn all(&self, tenant: &TenantId, now: Timestamp) -> Result<Vec<Listed>, StoreError> {
+        self.list(tenant, "?2 IS NULL", None, now).await
+    }
+
+    async fn list(
+        &self,
+        tenant: &TenantId,
+        which: &'static str,
+        hash: Option<[u8; 32]>,
+        now: Timestamp,
+    ) -> Result<Vec<Listed>, StoreError> {
+        let tenant = tenant.clone();
+        let select = move |db: &Connection| {
+            let mut select = db.prepare_cached(&format!(
+                "SELECT id_hash, ring, last_seen_at, ends_at, summary, refresh_token FROM sessions
+                 WHERE tenant = ?1 AND {which} AND ends_at > ?3 ORDER BY last_seen_at DESC, id_hash"
+            ))?;
+            let rows = select.query_map(params![tenant.as_str(), hash, now.0], |row| {
+                Ok(Listed {
+                    id_hash: row.get(0)?,
+                    ring: row.get(1)?,
+                    last_seen_at: Timestamp(row.get(2)?),
+                    ends_at: Timestamp(row.get(3)?),
+                    summary: row.get(4)?,
+                    refresh_token: row.get(5)?,
+                })
+            })?;
             rows.collect()
         };
         self.database.read(select).await
@@ -162,7 +234,7 @@ impl Embedded {
         tenant: &TenantId,
         user_hash: [u8; 32],
         ring: [u8; 4],
-        change: impl FnOnce(Option<Vec<u8>>) -> Vec<u8> + Send + 'static,
+        change: impl Fn(Option<Vec<u8>>) -> Vec<u8> + Send + 'static,
     ) -> Result<(), StoreError> {
         let tenant = tenant.clone();
         let upsert = move |db: &Connection| {
@@ -179,13 +251,13 @@ impl Embedded {
         self.database.write(upsert).await.map(drop)
     }
 
-    pub(super) async fn forget_user(&self, tenant: &TenantId, user_hash: [u8; 32]) -> Result<(), StoreError> {
+    pub(super) async fn remove_user(&self, tenant: &TenantId, user_hash: [u8; 32]) -> Result<bool, StoreError> {
         let tenant = tenant.clone();
         let delete = move |db: &Connection| {
             db.prepare_cached("DELETE FROM users WHERE tenant = ? AND user_hash = ?")?
                 .execute(params![tenant.as_str(), user_hash])
         };
-        self.database.write(delete).await.map(drop)
+        Ok(self.database.write(delete).await? == 1)
     }
 
     pub(super) async fn users(&self, tenant: &TenantId) -> Result<Vec<([u8; 32], Vec<u8>)>, StoreError> {
@@ -247,6 +319,13 @@ impl Embedded {
         };
         self.database.read(select).await
     }
+}
+
+/// Tells other processes that a session was ended.
+fn leave_word(db: &Connection, id_hash: &[u8; 32], now: Timestamp) -> rusqlite::Result<()> {
+    db.prepare_cached("INSERT INTO ended_sessions (id_hash, forget_at) VALUES (?, ?)")?
+        .execute(params![id_hash, now.plus(ENDED_KEPT).0])
+        .map(drop)
 }
 
 fn write_touch(db: &Connection, touch: &Touch) -> rusqlite::Result<()> {

@@ -3,6 +3,7 @@
 
 mod database;
 mod embedded;
+mod redis;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,14 +14,20 @@ use tokio::time::Instant;
 #[cfg(test)]
 pub(super) use self::embedded::AT_ONCE;
 use self::embedded::Embedded;
+use self::redis::Redis;
 use super::error::{OpenError, StoreError};
 use super::record::{Row, Touch};
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
+use crate::config::RedisSettings;
 use crate::metrics::Metrics;
 use crate::tenant_id::TenantId;
 
-/// How long an operation may take.
+/// Sessions that one user may have at a tenant; beyond that, the ones that end first end for a new one.
+pub(super) const PER_USER: usize = 500;
+/// How long an operation on the database may take.
 const LIMIT: Duration = Duration::from_secs(5);
+/// How long it may take to look at everything, which only operators ask for.
+const LIST_LIMIT: Duration = Duration::from_mins(1);
 
 /// The way to a store; cheap to clone.
 #[derive(Clone)]
@@ -33,6 +40,7 @@ pub(super) struct Store {
 #[derive(Clone)]
 enum Kind {
     Embedded(Embedded),
+    Redis(Redis),
 }
 
 /// What a store keeps of a session that a request needs.
@@ -42,23 +50,25 @@ pub(super) struct StoredSession {
     pub(super) refresh_token: Option<Vec<u8>>,
 }
 
-/// Which sessions of a tenant to list.
-#[derive(Clone, Copy)]
-pub(super) enum Which {
-    All,
-    /// By the keyed hash of issuer and sub.
-    Sub([u8; 32]),
-    /// By the keyed hash of issuer and sid.
-    Sid([u8; 32]),
-}
-
-/// What a store keeps of a session that a list needs.
-pub(super) struct ListedRow {
+/// What a store tells of a session without its cookie.
+pub(super) struct Listed {
     pub(super) id_hash: [u8; 32],
+    /// The ring key that summary and refresh token stand under.
+    #[expect(dead_code, reason = "there is one ring key so far")]
+    pub(super) ring: [u8; 4],
     pub(super) last_seen_at: Timestamp,
+    /// When it ends if nobody uses it any more.
     pub(super) ends_at: Timestamp,
     pub(super) summary: Vec<u8>,
     pub(super) refresh_token: Option<Vec<u8>>,
+}
+
+/// What a renewal changes of a session.
+pub(super) struct Update {
+    pub(super) record: Vec<u8>,
+    pub(super) refresh_token: Option<Vec<u8>>,
+    /// It ends then, or earlier if it did before.
+    pub(super) expires_at: Timestamp,
 }
 
 /// A session that was over.
@@ -69,35 +79,70 @@ pub(super) struct Swept {
     pub(super) idle: bool,
 }
 
+/// Asks the store, whichever it is: `asked!(self, "name of the operation", store => what is asked of it)`.
+macro_rules! asked {
+    ($self:ident, $operation:literal, $store:ident => $work:expr) => {
+        asked!($self, $operation, $self.limit, $store => $work, $store => $work)
+    };
+    ($self:ident, $operation:literal, $limit:expr, $embedded:ident => $here:expr, $redis:ident => $there:expr) => {
+        match &$self.kind {
+            Kind::Embedded($embedded) => $self.timed($operation, $limit, $here).await,
+            // Boxed: it is large, and every request that may end up here would carry it along.
+            Kind::Redis($redis) => $self.timed($operation, $limit, Box::pin($there)).await,
+        }
+    };
+}
+
 impl Store {
     /// The database in `folder`; both are made where they are missing. Blocks.
     pub(super) fn embedded(folder: &Path, metrics: Arc<Metrics>) -> Result<Self, OpenError> {
         Ok(Self { kind: Kind::Embedded(Embedded::open(folder)?), metrics, limit: LIMIT })
     }
 
+    /// Redis, as `settings` say; connects when something is asked.
+    pub(super) fn redis(settings: &RedisSettings, clock: Clock, metrics: Arc<Metrics>) -> Result<Self, OpenError> {
+        let redis = Redis::open(settings, clock, &metrics)?;
+        Ok(Self { kind: Kind::Redis(redis), metrics, limit: settings.timeout })
+    }
+
     /// The label `store`.
     pub(super) const fn label(&self) -> &'static str {
         match self.kind {
             Kind::Embedded(_) => "embedded",
+            Kind::Redis(_) => "redis",
         }
     }
 
-    /// Keeps a new session. When this returns, a killed process does not lose it.
-    pub(super) async fn insert(&self, tenant: &TenantId, row: Row) -> Result<(), StoreError> {
-        let Kind::Embedded(store) = &self.kind;
-        self.timed("create", store.insert(tenant, row)).await
+    /// Whether it counts its sessions; Redis would have to look at all of them.
+    pub(super) const fn counts(&self) -> bool {
+        matches!(self.kind, Kind::Embedded(_))
+    }
+
+    /// Keeps a new session. When this returns, a killed process does not lose it. Gives the ids of those that had to
+    /// end because the user has [`PER_USER`].
+    pub(super) async fn insert(&self, tenant: &TenantId, row: Row) -> Result<Vec<[u8; 32]>, StoreError> {
+        asked!(self, "create", store => store.insert(tenant, row))
     }
 
     /// The session of this id.
     pub(super) async fn find(&self, tenant: &TenantId, id_hash: [u8; 32]) -> Result<Option<StoredSession>, StoreError> {
-        let Kind::Embedded(store) = &self.kind;
-        self.timed("find", store.find(tenant, id_hash)).await
+        asked!(self, "find", store => store.find(tenant, id_hash))
     }
 
     /// Notes a session's last use, unless a later one is known; makes no session.
     pub(super) async fn touch(&self, touch: Touch) -> Result<(), StoreError> {
-        let Kind::Embedded(store) = &self.kind;
-        self.timed("touch", store.touch(touch)).await
+        asked!(self, "touch", store => store.touch(touch))
+    }
+
+    /// Replaces what a renewal changes; false if there is no such session any more. Makes none.
+    #[cfg_attr(not(test), expect(dead_code, reason = "sessions are not renewed yet"))]
+    pub(super) async fn update(
+        &self,
+        tenant: &TenantId,
+        id_hash: [u8; 32],
+        update: Update,
+    ) -> Result<bool, StoreError> {
+        asked!(self, "renew", store => store.update(tenant, id_hash, update))
     }
 
     /// Removes a session and leaves word of it for other processes; true if it was there.
@@ -107,23 +152,60 @@ impl Store {
         id_hash: [u8; 32],
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        let Kind::Embedded(store) = &self.kind;
-        self.timed("end", store.remove(tenant, id_hash, now)).await
+        asked!(self, "end", self.limit,
+            store => store.remove(tenant, id_hash, now),
+            store => store.remove(tenant, id_hash))
     }
 
-    /// Sessions as they are kept, by an index or all of a tenant's.
-    pub(super) async fn list(&self, tenant: &TenantId, which: Which) -> Result<Vec<ListedRow>, StoreError> {
-        let Kind::Embedded(store) = &self.kind;
-        self.timed("list", store.list(tenant, which)).await
+    /// The same with several; says how many were there. If it fails, some may be gone.
+    pub(super) async fn remove_many(
+        &self,
+        tenant: &TenantId,
+        ids: Vec<[u8; 32]>,
+        now: Timestamp,
+    ) -> Result<usize, StoreError> {
+        asked!(self, "end_many", LIST_LIMIT,
+            store => store.remove_many(tenant, ids, now),
+            store => store.remove_many(tenant, &ids))
     }
 
-    /// What was ended since `last`, which then names the newest of them. 0 is the beginning, an hour ago.
+    /// What was ended since `last`, which then names the newest of them. 0 is the beginning, an hour ago. Redis does not
+    /// tell so.
     pub(super) async fn ended_since(&self, last: &mut i64) -> Result<Vec<[u8; 32]>, StoreError> {
-        let Kind::Embedded(store) = &self.kind;
+        let Kind::Embedded(store) = &self.kind else { return Ok(Vec::new()) };
         let ended = tokio::time::timeout(self.limit, store.ended_since(*last)).await;
         let ended = ended.unwrap_or(Err(StoreError::Slow))?;
         *last = ended.last().map_or(*last, |(number, _)| *number);
         Ok(ended.into_iter().map(|(_, id_hash)| id_hash).collect())
+    }
+
+    /// The live sessions of a user, by the keyed hash of issuer and sub; the one used last first.
+    pub(super) async fn by_sub(
+        &self,
+        tenant: &TenantId,
+        sub_hash: [u8; 32],
+        now: Timestamp,
+    ) -> Result<Vec<Listed>, StoreError> {
+        asked!(self, "list", self.limit,
+            store => store.by_sub(tenant, sub_hash, now),
+            store => store.by("sub", tenant, &sub_hash, now))
+    }
+
+    /// The live sessions of a provider's session, by the keyed hash of issuer and sid; the one used last first.
+    pub(super) async fn by_sid(
+        &self,
+        tenant: &TenantId,
+        sid_hash: [u8; 32],
+        now: Timestamp,
+    ) -> Result<Vec<Listed>, StoreError> {
+        asked!(self, "list", self.limit,
+            store => store.by_sid(tenant, sid_hash, now),
+            store => store.by("sid", tenant, &sid_hash, now))
+    }
+
+    /// All live sessions of a tenant, the one used last first. For operators: it may look at everything there is.
+    pub(super) async fn all(&self, tenant: &TenantId, now: Timestamp) -> Result<Vec<Listed>, StoreError> {
+        asked!(self, "list_all", LIST_LIMIT, store => store.all(tenant, now), store => store.all(tenant, now))
     }
 
     /// Notes that something was used that can be used once; false if that was known.
@@ -133,54 +215,49 @@ impl Store {
         name: &str,
         forget_at: Timestamp,
     ) -> Result<bool, StoreError> {
-        let Kind::Embedded(store) = &self.kind;
-        self.timed("use_once", store.use_once(tenant, name, forget_at)).await
+        asked!(self, "use_once", store => store.use_once(tenant, name, forget_at))
     }
 
     /// Takes that note back.
     pub(super) async fn use_again(&self, tenant: &TenantId, name: &str) -> Result<(), StoreError> {
-        let Kind::Embedded(store) = &self.kind;
-        self.timed("use_again", store.use_again(tenant, name)).await
+        asked!(self, "use_again", store => store.use_again(tenant, name))
     }
 
-    /// Replaces a user's record by what `change` makes of it. Nobody else changes it meanwhile.
+    /// Replaces a user's record by what `change` makes of it, which may be asked several times. Nobody else changes it
+    /// meanwhile.
     pub(super) async fn change_user(
         &self,
         tenant: &TenantId,
         user_hash: [u8; 32],
         ring: [u8; 4],
-        change: impl FnOnce(Option<Vec<u8>>) -> Vec<u8> + Send + 'static,
+        change: impl Fn(Option<Vec<u8>>) -> Vec<u8> + Send + 'static,
     ) -> Result<(), StoreError> {
-        let Kind::Embedded(store) = &self.kind;
-        self.timed("remember_user", store.change_user(tenant, user_hash, ring, change)).await
+        asked!(self, "remember_user", store => store.change_user(tenant, user_hash, ring, change))
     }
 
-    /// Removes a user's record.
-    pub(super) async fn forget_user(&self, tenant: &TenantId, user_hash: [u8; 32]) -> Result<(), StoreError> {
-        let Kind::Embedded(store) = &self.kind;
-        self.timed("forget_user", store.forget_user(tenant, user_hash)).await
+    /// Forgets a user; true if there was one.
+    pub(super) async fn remove_user(&self, tenant: &TenantId, user_hash: [u8; 32]) -> Result<bool, StoreError> {
+        asked!(self, "forget_user", store => store.remove_user(tenant, user_hash))
     }
 
-    /// The users of a tenant, each with what it is found by.
+    /// The users of a tenant, each with what it is found by. For operators: it may look at everything there is.
     pub(super) async fn users(&self, tenant: &TenantId) -> Result<Vec<([u8; 32], Vec<u8>)>, StoreError> {
-        let Kind::Embedded(store) = &self.kind;
-        self.timed("users", store.users(tenant)).await
+        asked!(self, "users", LIST_LIMIT, store => store.users(tenant), store => store.users(tenant))
     }
 
     /// Whether it can be read and has room for more; sets `session_store_up`.
     pub(super) async fn check(&self) -> Result<(), StoreError> {
-        let Kind::Embedded(store) = &self.kind;
-        let done = self.timed("check", store.check()).await;
+        let done = asked!(self, "check", store => store.check());
         self.metrics.session_store_up.with_label_values(&[self.label()]).set(done.is_ok().into());
         done
     }
 
-    /// Removes what is over, and says which sessions that were.
+    /// Removes what is over, and says which sessions that were. Redis does so by itself, and says nothing.
     pub(super) async fn sweep(&self, now: Timestamp) -> Result<Vec<Swept>, StoreError> {
-        let Kind::Embedded(store) = &self.kind;
+        let Kind::Embedded(store) = &self.kind else { return Ok(Vec::new()) };
         let mut all = Vec::new();
         loop {
-            let (mut swept, done) = self.timed("sweep", store.sweep(now)).await?;
+            let (mut swept, done) = self.timed("sweep", self.limit, store.sweep(now)).await?;
             all.append(&mut swept);
             if done {
                 return Ok(all);
@@ -188,28 +265,32 @@ impl Store {
         }
     }
 
-    /// How many sessions each tenant has.
+    /// How many sessions each tenant has; nothing of a store that does not count.
     pub(super) async fn count(&self) -> Result<Vec<(Option<TenantId>, i64)>, StoreError> {
-        let Kind::Embedded(store) = &self.kind;
-        self.timed("count", store.count()).await
+        let Kind::Embedded(store) = &self.kind else { return Ok(Vec::new()) };
+        self.timed("count", self.limit, store.count()).await
     }
 
-    /// Does what still waits, and closes. What is asked afterwards fails.
+    /// Does what still waits, and closes. What is asked of the database afterwards fails.
     pub(super) async fn close(&self) {
-        let Kind::Embedded(store) = &self.kind;
+        let Kind::Embedded(store) = &self.kind else { return };
         if tokio::time::timeout(self.limit, store.database.close()).await.is_err() {
             tracing::warn!("session store takes too long to close");
         }
     }
 
-    /// Counts and times `work`, and gives up on it when an operation's time is over.
+    /// Counts and times `work`, and gives up on it when its time is over.
     async fn timed<T>(
         &self,
         operation: &str,
+        limit: Duration,
         work: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
         let start = Instant::now();
-        let done = tokio::time::timeout(self.limit, work).await.unwrap_or(Err(StoreError::Slow));
+        let done = tokio::time::timeout(limit, work).await.unwrap_or(Err(StoreError::Slow));
+        if let (Err(StoreError::Slow), Kind::Redis(store)) = (&done, &self.kind) {
+            store.suspect(start);
+        }
         let result = done.as_ref().map_or_else(StoreError::as_str, |_| "ok");
         self.metrics.session_operations_total.with_label_values(&[self.label(), operation, result]).inc();
         let duration = self.metrics.session_operation_duration_seconds.with_label_values(&[self.label(), operation]);
@@ -218,8 +299,20 @@ impl Store {
     }
 
     #[cfg(test)]
+    #[track_caller]
     pub(super) const fn database(&self) -> &database::Database {
-        let Kind::Embedded(store) = &self.kind;
-        &store.database
+        match &self.kind {
+            Kind::Embedded(store) => &store.database,
+            Kind::Redis(_) => panic!("Redis has no database"),
+        }
+    }
+
+    #[cfg(test)]
+    #[track_caller]
+    pub(super) const fn as_redis(&self) -> &Redis {
+        match &self.kind {
+            Kind::Redis(store) => store,
+            Kind::Embedded(_) => panic!("the database is not Redis"),
+        }
     }
 }

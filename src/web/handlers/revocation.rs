@@ -184,10 +184,10 @@ pub(super) async fn listed(scope: &Scope<'_>, session: &Session) -> Vec<OwnSessi
             .iter()
             .take(SHOWN)
             .map(|own| OwnSession {
-                reference: scope.gateway.sessions.reference(own),
-                user_agent: own.user_agent.clone(),
-                address: own.address,
-                created: own.created_at,
+                reference: scope.gateway.sessions.reference(scope.tenant.id(), own),
+                user_agent: own.summary.user_agent.clone(),
+                address: own.summary.address,
+                created: own.summary.created_at,
                 last_seen: own.last_seen_at,
                 is_this: own.is(session),
             })
