@@ -110,6 +110,8 @@ impl RunningTenant {
             let base = format!("http://{host}:{}/{}", address.port(), self.tenant.id);
             self.provider.allow(&self.client_id, &format!("{base}/callback"), &format!("{base}/logged-out"));
         }
+        let backchannel = format!("http://{address}/{}/backchannel-logout", self.tenant.id);
+        self.provider.notify(&self.client_id, &backchannel);
     }
 }
 

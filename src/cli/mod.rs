@@ -9,6 +9,7 @@ mod logging;
 mod online;
 mod secret;
 mod serve;
+mod sessions;
 mod tenant_add;
 mod urls;
 mod user;
@@ -107,6 +108,9 @@ The demo reads no settings file, no tenant file and no variable. Of the settings
     /// See who has signed in
     #[command(subcommand)]
     Users(UsersCommand),
+    /// See who is signed in, and end that; also while a gateway runs
+    #[command(subcommand)]
+    Sessions(SessionsCommand),
     /// Print a new root secret; list, rotate and drop the keys in use
     #[command(
         after_help = "Example: lychgate secret > /etc/lychgate/secret.key, then secret_file = \"/etc/lychgate/secret.key\""
@@ -158,6 +162,32 @@ enum UserCommand {
     /// Give a local account another password
     #[command(after_help = "Example: lychgate user passwd acme ada")]
     Passwd(user::Account),
+}
+
+#[derive(Subcommand, Debug)]
+enum SessionsCommand {
+    /// List the sessions: whose, since when, where from
+    #[command(after_help = "Example: lychgate sessions list --tenant acme --user ada@acme.example")]
+    List {
+        #[command(flatten)]
+        whose: sessions::WhoseArgs,
+        /// A line of JSON each
+        #[arg(long)]
+        json: bool,
+    },
+    /// End sessions here; a running gateway notices within a second
+    #[command(
+        group = clap::ArgGroup::new("which").args(["user", "all"]).required(true),
+        after_help = "Example: lychgate sessions revoke --user ada@acme.example\n\
+                      Sessions at the provider and refresh tokens go on: end those there."
+    )]
+    Revoke {
+        #[command(flatten)]
+        whose: sessions::WhoseArgs,
+        /// Everybody's
+        #[arg(long)]
+        all: bool,
+    },
 }
 
 /// Settings that are flags as well; each wins over environment and file.
@@ -261,6 +291,12 @@ fn run(cli: Cli) -> Exit {
         Some(Command::Explain(args)) => with_settings(cli.config, |loaded| explain::run(&loaded, &args)),
         Some(Command::Users(UsersCommand::List { tenant, json })) => {
             with_settings(cli.config, |loaded| block_on(users::list(&loaded.settings, tenant.as_ref(), json)))
+        }
+        Some(Command::Sessions(SessionsCommand::List { whose, json })) => {
+            with_settings(cli.config, |loaded| block_on(sessions::list(&loaded.settings, &whose, json)))
+        }
+        Some(Command::Sessions(SessionsCommand::Revoke { whose, all: _ })) => {
+            with_settings(cli.config, |loaded| block_on(sessions::revoke(&loaded.settings, &whose)))
         }
         Some(Command::Healthcheck { url }) => {
             with_settings(cli.config, |loaded| block_on(healthcheck::run(&loaded.settings, url)))

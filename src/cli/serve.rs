@@ -65,6 +65,7 @@ pub(super) async fn serve(
     let keep_fresh = tokio::spawn(gateway.providers.clone().keep_fresh());
     let keep_keys = tokio::spawn(gateway.clone().keep_keys());
     let keep_swept = tokio::spawn(gateway.sessions.clone().keep_swept());
+    let keep_watched = tokio::spawn(gateway.sessions.clone().keep_watched());
     let operations = admin.map(|admin| {
         tracing::info!(address = %admin.local_addr(), "listening for operators");
         let route = web::admin_routes(gateway.clone(), shutdown.clone());
@@ -89,6 +90,7 @@ pub(super) async fn serve(
     keep_fresh.abort();
     keep_keys.abort();
     keep_swept.abort();
+    keep_watched.abort();
     gateway.renewals.settled().await;
     gateway.sessions.close().await;
     Ok(())

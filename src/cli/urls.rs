@@ -30,6 +30,7 @@ pub(super) struct Urls {
     callback: Vec<String>,
     logout: Vec<String>,
     initiate_login: Option<String>,
+    backchannel_logout: Option<String>,
 }
 
 impl Urls {
@@ -41,18 +42,23 @@ impl Urls {
             Some(url) => vec![url.to_string()],
             None => urls("/logged-out"),
         };
-        let initiate_login = urls("/login").into_iter().find(|url| url.starts_with("https://"));
-        Self { callback: urls("/callback"), logout, initiate_login }
+        let https = |route| urls(route).into_iter().find(|url| url.starts_with("https://"));
+        let (initiate_login, backchannel_logout) = (https("/login"), https("/backchannel-logout"));
+        Self { callback: urls("/callback"), logout, initiate_login, backchannel_logout }
     }
 
     /// For people.
     pub(super) fn text(&self, tenant: &TenantSettings) -> String {
         let (id, issuer, client) = (&tenant.id, &tenant.provider.issuer, &tenant.provider.client_id);
         let (callback, logout) = (self.callback.join(", "), self.logout.join(", "));
-        let login = self.initiate_login.as_deref().unwrap_or("(leave empty: it must be https; set public_url first)");
+        let https = |url: &Option<String>| match url {
+            Some(url) => url.clone(),
+            None => "(leave empty: it must be https; set public_url first)".to_owned(),
+        };
+        let (login, backchannel) = (https(&self.initiate_login), https(&self.backchannel_logout));
         format!(
             "{id} ({issuer}, client {client})\n  Allowed Callback URLs:  {callback}\n  Allowed Logout URLs:    {logout}\n  \
-             Application Login URI:  {login}\n"
+             Application Login URI:  {login}\n  Back-Channel Logout:    {backchannel}\n"
         )
     }
 
@@ -64,6 +70,7 @@ impl Urls {
             "callback_urls": self.callback,
             "logout_urls": self.logout,
             "initiate_login_uri": self.initiate_login,
+            "backchannel_logout_uri": self.backchannel_logout,
         })
     }
 }

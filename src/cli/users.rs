@@ -87,7 +87,7 @@ fn table(users: &Users) -> String {
 }
 
 /// What a provider said, without what could steer a terminal.
-fn plain(text: &str) -> String {
+pub(super) fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::keys::OtherAlg;
+use super::logout_token::LogoutFault;
 
 /// Something for the provider to do wrong; some only do what Auth0 does on request ([`Fault::AtHash`],
 /// [`Fault::ResponseIss`], [`Fault::OtherAlg`]).
@@ -71,6 +72,10 @@ pub enum Fault {
     NoOrg,
     /// `session_expiry` was a minute ago.
     SessionExpiryPast,
+
+    // The logout token.
+    /// Something is wrong with a logout token.
+    LogoutToken(LogoutFault),
 
     // The rest of the token endpoint's answer.
     /// No `id_token`.
@@ -176,6 +181,7 @@ impl Endpoint {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
     IdToken,
+    LogoutToken,
     TokenAnswer,
     Grant,
     ClientAuth,
@@ -192,6 +198,7 @@ impl Fault {
             Self::NoIdToken | Self::NoAccessToken | Self::NoRefreshToken | Self::NoScope | Self::WrongTokenType => {
                 Place::TokenAnswer
             }
+            Self::LogoutToken(_) => Place::LogoutToken,
             Self::InvalidGrant => Place::Grant,
             Self::InvalidClient => Place::ClientAuth,
             Self::WrongUserinfoSub | Self::UserinfoFails => Place::Userinfo,

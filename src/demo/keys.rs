@@ -91,7 +91,7 @@ impl Keys {
         &self.current.kid
     }
 
-    /// Signs by RS256 with the current key.
+    /// Signs by RS256 with the current key; an empty `typ` is left out.
     pub(super) fn sign(&self, kid: Option<&str>, typ: &str, claims: &Map<String, Value>) -> String {
         signed(Algorithm::RS256, kid, typ, claims, &self.current.material().private)
     }
@@ -142,7 +142,7 @@ fn signed(
     key: &EncodingKey,
 ) -> String {
     let mut header = Header::new(algorithm);
-    header.typ = Some(typ.to_owned());
+    header.typ = (!typ.is_empty()).then(|| typ.to_owned());
     header.kid = kid.map(str::to_owned);
     encode(&header, claims, key).expect("the key fits the algorithm")
 }

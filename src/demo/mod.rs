@@ -13,6 +13,7 @@ mod discovery;
 mod fault;
 mod id_token;
 mod keys;
+mod logout_token;
 mod mint;
 mod pages;
 mod routes;
@@ -38,11 +39,13 @@ use tokio::net::TcpListener;
 pub use self::call::Request;
 pub use self::fault::{Endpoint, Fault, Trouble};
 pub use self::keys::OtherAlg;
+pub use self::logout_token::{Delivery, LogoutFault, LogoutSubject};
 pub use self::spec::{Client, Invitation, ProviderSpec, User};
 pub use self::tenants::{DemoPerson, DemoTenant, tenants};
 
 use self::fault::{Orders, Place};
 use self::keys::Keys;
+use self::logout_token::Deliveries;
 use self::serve::Serving;
 use self::state::State;
 use crate::clock::{Clock, Timestamp};
@@ -83,6 +86,7 @@ struct Shared {
     state: Mutex<State>,
     orders: Mutex<Orders>,
     requests: Mutex<VecDeque<Request>>,
+    deliveries: Deliveries,
     access_token_life: i64,
     refreshes: Refreshes,
 }
@@ -133,6 +137,7 @@ impl Provider {
             state: Mutex::new(State::new(&spec)),
             orders: Mutex::default(),
             requests: Mutex::default(),
+            deliveries: Deliveries::default(),
             name: spec.name,
             accent: spec.accent,
             people: spec.users,
@@ -180,7 +185,7 @@ impl Provider {
     }
 
     fn prepare(&self, fault: &Fault) {
-        if matches!(fault, Fault::OtherAlg(_)) {
+        if matches!(fault, Fault::OtherAlg(_) | Fault::LogoutToken(LogoutFault::OtherAlg(_))) {
             lock(&self.shared.keys).add_others();
         }
     }

@@ -1,10 +1,11 @@
-//! `/v2/logout`, Auth0's own, and `/oidc/logout` (OpenID Connect RP-Initiated Logout 1.0).
+//! `/v2/logout`, Auth0's own, and `/oidc/logout` (OpenID Connect RP-Initiated Logout 1.0). Clients that want to be told
+//! of it get a logout token (`logout_token`).
 
 use http::{Method, StatusCode};
 
 use super::answer::{self, Answer, add_param};
 use super::call::{Call, Params};
-use super::{Shared, pages};
+use super::{Shared, logout_token, pages};
 
 /// GET `/v2/logout?client_id&returnTo`: the query of `returnTo` does not count; without it, the first allowed URL.
 pub(super) fn v2_logout(shared: &Shared, call: &Call) -> Answer {
@@ -79,7 +80,10 @@ fn is_hinted(shared: &Shared, call: &Call) -> bool {
 
 fn end(shared: &Shared, call: &Call, target: Option<&str>) -> Answer {
     if let Some(cookie) = call.cookie(&shared.cookie) {
-        shared.state().sessions.remove(cookie);
+        let ended = shared.state().sessions.remove(cookie);
+        if let Some(session) = ended {
+            logout_token::announce(shared, &session);
+        }
     }
     let answer = target.map_or_else(|| pages::signed_out(shared), answer::redirect);
     answer::with_cookie(answer, &shared.cookie, None)

@@ -36,6 +36,8 @@ pub(super) struct State {
     families: HashMap<String, Family>,
     /// Seconds that the refresh token before the latest may be used again.
     rotation_overlap: i64,
+    /// Where clients want to be told of sign-outs.
+    pub(super) backchannel_uris: HashMap<String, String>,
     /// `jti` of client assertions.
     pub(super) assertions: HashSet<String>,
     /// The id tokens issued, by their hash: for which client and session.
@@ -231,6 +233,12 @@ impl State {
     /// Remembers an id token that was issued, for hints at the sign-out.
     pub(super) fn remember_id_token(&mut self, token: &str, client_id: &str, sid: Option<&str>) {
         self.id_tokens.insert(sha256(token.as_bytes()), (client_id.to_owned(), sid.map(str::to_owned)));
+    }
+
+    /// The clients that signed somebody in by this session.
+    pub(super) fn clients_of(&self, sid: &str) -> impl Iterator<Item = &String> {
+        let of_session = self.id_tokens.values().filter(move |(_, of)| of.as_deref() == Some(sid));
+        of_session.map(|(client_id, _)| client_id).collect::<HashSet<_>>().into_iter()
     }
 
     /// The client and session of an id token that this provider issued.

@@ -77,6 +77,9 @@ pub struct Asked {
     /// Which organization was asked for.
     #[serde(rename = "o", default, skip_serializing_if = "Option::is_none")]
     pub organization: Option<String>,
+    /// The handle of the session whose place the new one takes, where its cookie will not come back.
+    #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<String>,
 }
 
 /// A short hash of issuer and client id.

@@ -1,6 +1,7 @@
 //! Finishing a sign-in: what the provider sent back, checked step by step, becomes a session or an error, never half of
 //! both.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -24,6 +25,8 @@ pub struct Callback<'a> {
     pub previous: Option<Arc<Session>>,
     /// What the browser says it is.
     pub user_agent: Option<String>,
+    /// Where the browser is.
+    pub address: Option<IpAddr>,
 }
 
 /// How a callback that is no error ends.
@@ -175,10 +178,13 @@ async fn checked(
                 scope: redeemed.scope.or_else(|| Some(tenant.settings.sign_in.scopes.join(" "))),
                 session_expiry: redeemed.session_expiry,
                 user_agent: callback.user_agent,
+                address: callback.address,
             },
         )
         .await?;
-    after_sign_in(gateway, tenant, callback.previous.as_deref(), &seen).await;
+    // A form that another site posts brings no session's cookie; the attempt then knows whose place this session takes.
+    let previous = callback.previous.map(|session| session.handle()).or(attempt.asked.previous);
+    after_sign_in(gateway, tenant, previous.as_deref(), &seen).await;
     let took = session.created_at.since(attempt.id.started_at()).max(0);
     gateway.metrics.sign_in_duration_seconds.observe(took as f64);
     let return_to = attempt.asked.return_to;
@@ -206,9 +212,9 @@ fn own_attempt(
 }
 
 /// What may fail without undoing the sign-in: the browser's previous session ends, the user is remembered.
-pub(super) async fn after_sign_in(gateway: &Gateway, tenant: &Tenant, previous: Option<&Session>, seen: &SeenUser) {
+pub(super) async fn after_sign_in(gateway: &Gateway, tenant: &Tenant, previous: Option<&str>, seen: &SeenUser) {
     if let Some(previous) = previous
-        && let Err(error) = gateway.sessions.end(previous, EndReason::Replaced).await
+        && let Err(error) = gateway.sessions.end_by_handle(tenant.id(), previous, EndReason::Replaced).await
     {
         tracing::warn!(%error, "the browser's previous session could not be ended; it ends by itself");
     }

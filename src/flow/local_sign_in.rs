@@ -119,9 +119,11 @@ async fn checked(
         scope: None,
         session_expiry: None,
         user_agent: request.user_agent,
+        address: Some(address),
     };
     let (cookie, _) = gateway.sessions.create(tenant.id(), &tenant.settings.session, new).await?;
-    after_sign_in(gateway, tenant, request.previous.as_deref(), &seen).await;
+    let previous = request.previous.map(|session| session.handle());
+    after_sign_in(gateway, tenant, previous.as_deref(), &seen).await;
     Ok((cookie, return_to))
 }
 

@@ -1,4 +1,4 @@
-//! What lychgate does, in its own words: starting a sign-in, finishing it, renewing its tokens, ending a session. No HTTP types here; `web`
+//! What lychgate does, in its own words: starting a sign-in, finishing it, renewing its tokens, ending sessions. No HTTP types here; `web`
 //! turns requests into these calls and their results into answers.
 
 pub mod access;
@@ -6,5 +6,6 @@ pub mod attempt;
 pub mod callback;
 pub mod local_sign_in;
 pub mod renewal;
+pub mod revocation;
 pub mod sign_in;
 pub mod sign_out;

@@ -23,6 +23,8 @@ pub struct SignInRequest {
     pub unverified_step_up: Option<String>,
     /// Who is said to be the issuer, if somebody else starts the sign-in (OpenID Connect Core, section 4).
     pub unverified_iss: Option<String>,
+    /// The handle of the session whose place the new one takes, if its cookie will not come to the callback.
+    pub previous: Option<String>,
 }
 
 /// A sign-in that has begun.
@@ -168,6 +170,7 @@ fn asked(tenant: &Tenant, params: &AuthorizeParams, return_to: Option<ReturnTo>)
         max_age: params.max_age,
         acr_values: params.acr_values.clone(),
         organization: params.organization.clone(),
+        previous: None,
     }
 }
 

@@ -297,6 +297,7 @@ mod tests {
                 scope: None,
                 session_expiry: None,
                 user_agent: None,
+                address: None,
             };
             let limits = SessionLimits { idle: day, absolute: day, local_idle: day, local_absolute: day };
             self.sessions.create(&tenant.parse().unwrap(), &limits, new).await.unwrap().1

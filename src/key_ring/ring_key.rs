@@ -50,6 +50,8 @@ pub struct TenantKeys {
     pub attempt: Key,
     /// Seals what proves a form to be ours.
     pub form: Key,
+    /// Hashes what a user's own sessions are called on the dashboard.
+    pub reference: Key,
 }
 
 impl RingKey {
@@ -106,6 +108,7 @@ impl RingKey {
             user_index: key("user index"),
             attempt: key("sign-in attempt"),
             form: key("form"),
+            reference: key("session reference"),
         }
     }
 }
@@ -143,13 +146,23 @@ mod tests {
         let key = RingKey::generate();
         let (acme, globex) = ("acme".parse().unwrap(), "globex".parse().unwrap());
         let bytes = |keys: &TenantKeys| {
-            let TenantKeys { session_id, record, summary, refresh_token, index, user, user_index, attempt, form } =
-                keys;
-            [session_id, record, summary, refresh_token, index, user, user_index, attempt, form]
+            let TenantKeys {
+                session_id,
+                record,
+                summary,
+                refresh_token,
+                index,
+                user,
+                user_index,
+                attempt,
+                form,
+                reference,
+            } = keys;
+            [session_id, record, summary, refresh_token, index, user, user_index, attempt, form, reference]
                 .map(|key| *key.expose())
         };
         let all = [bytes(&key.of(&acme)), bytes(&key.of(&globex))].concat();
-        assert_eq!(all.iter().collect::<std::collections::HashSet<_>>().len(), 18);
+        assert_eq!(all.iter().collect::<std::collections::HashSet<_>>().len(), 20);
         let again = RingKey::from_text(key.to_text().expose_secret()).unwrap();
         assert_eq!(bytes(&again.of(&acme)), bytes(&key.of(&acme)));
         assert!(Arc::ptr_eq(&key.of(&acme), &key.of(&acme)), "derived once");

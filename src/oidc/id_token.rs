@@ -20,7 +20,6 @@
 
 use std::fmt;
 
-use jsonwebtoken::DecodingKey;
 use serde_json::{Map, Value};
 
 use super::jwt::{Claims, JwtError, UnverifiedJwt};
@@ -224,17 +223,7 @@ fn checked(
 impl Checks<'_> {
     /// 6, 7 and 8: the claims, if the signature is good.
     fn signature(&self, unverified: UnverifiedJwt<'_>, keys: &KeySet) -> Result<Claims, IdTokenError> {
-        unverified.check_alg(self.alg)?;
-        let from_secret;
-        let key = if self.alg == SigningAlg::Hs256 {
-            // 8. The octets of the client secret, never a key of the set.
-            let secret = self.client_secret.map(ExposeSecret::expose_secret).filter(|secret| !secret.is_empty());
-            from_secret = DecodingKey::from_secret(secret.ok_or(JwtError::KeyUnknown)?.as_bytes());
-            &from_secret
-        } else {
-            keys.key_of(&unverified, self.alg)?
-        };
-        Ok(unverified.verify(key, self.alg)?)
+        Ok(unverified.verify_with(keys, self.client_secret, self.alg)?)
     }
 
     /// `iss` and `sub` are the same, `aud` holds at least the same, `iat` is not before; `azp`, `auth_time` and `nonce`

@@ -1,13 +1,13 @@
-//! A signed token (RFC 7515, RFC 7519): taken apart, its signature verified, its claims read; and the checks that an id
-//! token and an access token have in common. What only one of them asks is in `id_token` and `access_token`.
+//! A signed token (RFC 7515, RFC 7519): taken apart, its signature verified, its claims read; and the checks that
+//! several kinds of token have in common. What only one kind asks is in the file of its name.
 
 use jsonwebtoken::DecodingKey;
 use serde_json::{Map, Value};
 
-use super::key_set::algorithm;
+use super::key_set::{KeySet, algorithm};
 use crate::clock::Timestamp;
 use crate::config::SigningAlg;
-use crate::secret::from_base64url;
+use crate::secret::{ExposeSecret, SecretString, from_base64url};
 
 /// Bytes of a token.
 const TOKEN_MAX: usize = 64 * 1024;
@@ -111,6 +111,23 @@ impl<'a> UnverifiedJwt<'a> {
     /// The claims of a token that was verified when it came.
     pub(super) fn claims_again(&self) -> Option<Claims> {
         serde_json::from_slice(&self.payload).ok().map(Claims)
+    }
+
+    /// The claims, if the signature by a key of the set, or a MAC keyed with the client secret, is good.
+    pub(super) fn verify_with(
+        self,
+        keys: &KeySet,
+        client_secret: Option<&SecretString>,
+        alg: SigningAlg,
+    ) -> Result<Claims, JwtError> {
+        self.check_alg(alg)?;
+        if alg != SigningAlg::Hs256 {
+            let key = keys.key_of(&self, alg)?;
+            return self.verify(key, alg);
+        }
+        // The octets of the client secret, never a key of the set (OpenID Connect Core, section 3.1.3.7, step 8).
+        let secret = client_secret.map(ExposeSecret::expose_secret).filter(|secret| !secret.is_empty());
+        self.verify(&DecodingKey::from_secret(secret.ok_or(JwtError::KeyUnknown)?.as_bytes()), alg)
     }
 
     /// The claims, if the signature by `key` and the one algorithm is good.

@@ -3,7 +3,7 @@
 //! person (`flow`, `web`). The only home of `openidconnect`.
 //!
 //! Pure, without network or clock: `response`, what comes to the callback; `key_set`, the provider's keys; `jwt`, a
-//! signed token, `id_token` and `access_token`, their checks; `client_auth`, how the client proves who it is;
+//! signed token, `id_token`, `access_token` and `logout_token`, their checks; `client_auth`, how the client proves who it is;
 //! `metadata`, what the provider says about itself. With both: `fetch`, one request; `source` and `documents`, what is
 //! fetched once for all; `provider` and `providers`; `bearer`, access tokens that others bring.
 
@@ -16,6 +16,7 @@ mod fetch;
 mod id_token;
 mod jwt;
 mod key_set;
+mod logout_token;
 mod metadata;
 mod provider;
 mod providers;
@@ -30,6 +31,7 @@ pub use client_auth::ClientKeyError;
 pub use error::{ProviderError, ProviderSetupError, RedeemError, RefreshError};
 pub use id_token::{Expected, IdTokenError};
 pub use jwt::JwtError;
+pub use logout_token::{LogoutToken, LogoutTokenError};
 pub use provider::{AuthorizationRequest, Held, Provider, Redeemed, Refreshed, SignOutRequest};
 pub use providers::Providers;
 pub use response::{AuthorizationResponse, Outcome, Refusal, ResponseError};

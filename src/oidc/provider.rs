@@ -301,15 +301,11 @@ impl Provider {
 
     fn checks<'a>(&'a self, access_token: &'a SecretString, expected: &'a Expected<'a>) -> Checks<'a> {
         let settings = &self.0.settings;
-        let client_secret = match &settings.client_auth {
-            ClientAuth::SecretPost(secret) | ClientAuth::SecretBasic(secret) => Some(secret),
-            ClientAuth::PrivateKeyJwt { .. } | ClientAuth::None => None,
-        };
         Checks {
             issuer: &settings.issuer,
             client_id: &settings.client_id,
             alg: settings.id_token_alg,
-            client_secret,
+            client_secret: self.client_secret(),
             leeway: settings.leeway,
             id_token_max_age: settings.id_token_max_age,
             now: self.now(),
@@ -481,6 +477,14 @@ impl Provider {
     /// The background keeps the key set fresh from now on, whatever id tokens are signed with.
     pub(super) fn will_need_keys(&self) {
         self.0.source.join(self.0.fetcher.clone(), true);
+    }
+
+    /// What HS256 is keyed with.
+    pub(super) fn client_secret(&self) -> Option<&SecretString> {
+        match &self.0.settings.client_auth {
+            ClientAuth::SecretPost(secret) | ClientAuth::SecretBasic(secret) => Some(secret),
+            ClientAuth::PrivateKeyJwt { .. } | ClientAuth::None => None,
+        }
     }
 
     async fn metadata(&self) -> Result<Arc<Metadata>, ProviderError> {

@@ -9,6 +9,7 @@
 //! file, such as `messages/de.toml`, only the messages that it names.
 
 mod accent;
+mod browser_name;
 mod claims;
 mod code_messages;
 mod error_text;
@@ -22,12 +23,14 @@ mod theme;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
+use std::net::IpAddr;
 use std::path::Path;
 
 use bytes::Bytes;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value, json};
 
+pub use self::browser_name::of as browser_name;
 pub use self::error_text::{Action, ErrorText};
 pub use self::locale::Locale;
 pub use self::theme::Fault;
@@ -82,6 +85,8 @@ pub enum Page<'a> {
     LoggedOut,
     /// Asks whether a sign-out that another site caused is wanted.
     ConfirmLogout,
+    /// Asks whether a person wants to be forgotten.
+    ConfirmDisconnect,
     /// Something is wrong.
     Error(ErrorPage<'a>),
 }
@@ -123,6 +128,25 @@ pub struct Dashboard<'a> {
     pub claims: &'a Map<String, Value>,
     /// When the session ends.
     pub session: SessionTimes,
+    /// Where else they are signed in, this session included; none if that is not known.
+    pub sessions: &'a [OwnSession],
+}
+
+/// A session in the list of one's own.
+#[derive(Clone, Debug)]
+pub struct OwnSession {
+    /// What it is called in the path of the request to end it.
+    pub reference: String,
+    /// The browser's name of itself.
+    pub user_agent: Option<String>,
+    /// Where the browser was.
+    pub address: Option<IpAddr>,
+    /// When it began.
+    pub created: Timestamp,
+    /// When it was last used.
+    pub last_seen: Timestamp,
+    /// Whether it is the one that the page is shown to.
+    pub is_this: bool,
 }
 
 /// When a session began and when it ends.
@@ -275,8 +299,8 @@ fn tried(layers: &[&Layer]) -> Result<Theme, Vec<Fault>> {
         request_id: "sample",
     };
     let bare = Frame { tenant: None, display_name: None, logo: None, support_url: None, base: "", local: None, ..full };
-    let claims = sample::claims();
-    let pages = sample::pages(&claims);
+    let (claims, sessions) = (sample::claims(), sample::sessions());
+    let pages = sample::pages(&claims, &sessions);
     let tries = pages.iter().flat_map(|page| [(&full, page), (&bare, page)]);
     let faults: Vec<_> = tries.filter_map(|(frame, page)| render(&theme, frame, page).err()).map(|e| e.fault).collect();
     if faults.is_empty() { Ok(theme) } else { Err(faults) }
@@ -310,6 +334,7 @@ impl Page<'_> {
             Self::Dashboard(_) => "dashboard",
             Self::LoggedOut => "logged_out",
             Self::ConfirmLogout => "confirm_logout",
+            Self::ConfirmDisconnect => "confirm_disconnect",
             Self::Error(_) => "error",
         }
     }
@@ -322,7 +347,7 @@ impl Page<'_> {
             Self::LocalLogin(form) => form.data(),
             Self::Dashboard(dashboard) => dashboard.data(theme, frame.locale),
             Self::Error(page) => page.data(theme, frame),
-            Self::Index | Self::LoggedOut | Self::ConfirmLogout => Value::Null,
+            Self::Index | Self::LoggedOut | Self::ConfirmLogout | Self::ConfirmDisconnect => Value::Null,
         }
     }
 }
@@ -369,8 +394,24 @@ impl Dashboard<'_> {
             "absolute_end": moment(absolute_end),
             "ends_idle": ends == SessionEnd::Idle,
             "ends_at_provider": ends == SessionEnd::Provider,
+            "sessions": self.sessions.iter().map(|session| session.data(theme, locale)).collect::<Vec<_>>(),
             "claims": claims::rows(self.claims, &theme.messages, locale),
             "json": serde_json::to_string_pretty(self.claims).unwrap_or_default(),
+        })
+    }
+}
+
+impl OwnSession {
+    fn data(&self, theme: &Theme, locale: Locale) -> Value {
+        let (browser, system) = browser_name::of(self.user_agent.as_deref().unwrap_or_default());
+        json!({
+            "reference": self.reference,
+            "browser": browser,
+            "system": system.filter(|_| browser.is_some()),
+            "address": self.address.map(|address| address.to_canonical().to_string()),
+            "created": claims::moment(self.created, &theme.messages, locale),
+            "last_seen": claims::moment(self.last_seen, &theme.messages, locale),
+            "is_this": self.is_this,
         })
     }
 }

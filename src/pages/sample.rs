@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Dashboard, ErrorPage, ErrorText, LandingTenant, LocalLogin, Page, SessionEnd, SessionTimes};
+use super::{Dashboard, ErrorPage, ErrorText, LandingTenant, LocalLogin, OwnSession, Page, SessionEnd, SessionTimes};
 use crate::clock::Timestamp;
 
 /// The claims of somebody, with a value of every form.
@@ -32,8 +32,25 @@ pub fn claims() -> Map<String, Value> {
     claims.as_object().cloned().unwrap_or_default()
 }
 
+/// Somebody's sessions, known and unknown browsers.
+pub fn sessions() -> Vec<OwnSession> {
+    let firefox = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0";
+    let created = Timestamp(1_795_442_700);
+    [(Some(firefox), true), (Some("curl/8.16.0"), false), (None, false)]
+        .into_iter()
+        .map(|(user_agent, is_this)| OwnSession {
+            reference: "pGkDVnDfOcVQOIcCJsbLEQ".to_owned(),
+            user_agent: user_agent.map(str::to_owned),
+            address: is_this.then_some([192, 0, 2, 7].into()),
+            created,
+            last_seen: created.plus(3600),
+            is_this,
+        })
+        .collect()
+}
+
 /// Every page, in every variant that a template may tell apart.
-pub fn pages(claims: &Map<String, Value>) -> Vec<Page<'_>> {
+pub fn pages<'a>(claims: &'a Map<String, Value>, sessions: &'a [OwnSession]) -> Vec<Page<'a>> {
     let tenant = |id, display_name, base| LandingTenant { id, display_name, base };
     let mut pages = vec![
         Page::Landing { tenants: vec![] },
@@ -43,6 +60,7 @@ pub fn pages(claims: &Map<String, Value>) -> Vec<Page<'_>> {
         Page::LocalLogin(LocalLogin { form: "Zm9ybQ", username: "ada", return_to: Some("/acme/a?b=c"), refused: true }),
         Page::LoggedOut,
         Page::ConfirmLogout,
+        Page::ConfirmDisconnect,
     ];
     let picture = Some("https://pictures.example/ada.png");
     for (ends, picture) in [(SessionEnd::Idle, picture), (SessionEnd::Absolute, None), (SessionEnd::Provider, None)] {
@@ -50,7 +68,8 @@ pub fn pages(claims: &Map<String, Value>) -> Vec<Page<'_>> {
         let session =
             SessionTimes { created, idle_end: created.plus(86_400), absolute_end: created.plus(604_800), ends };
         let email = picture.map(|_| "ada.lovelace@acme.example");
-        pages.push(Page::Dashboard(Dashboard { name: "Ada Lovelace", email, picture, claims, session }));
+        let sessions = if picture.is_some() { sessions } else { &[] };
+        pages.push(Page::Dashboard(Dashboard { name: "Ada Lovelace", email, picture, claims, session, sessions }));
     }
     for text in ErrorText::ALL {
         let detail = (text == ErrorText::BadRequest).then_some("max_age: is not a number of seconds");

@@ -32,7 +32,7 @@ fn all_pages(pages: &Pages) -> Vec<(String, Locale, String)> {
     let claims = sample::claims();
     let tenant = acme();
     let mut all = Vec::new();
-    for (number, page) in sample::pages(&claims).iter().enumerate() {
+    for (number, page) in sample::pages(&claims, &sample::sessions()).iter().enumerate() {
         for locale in Locale::ALL {
             let html = pages.render(&Frame { locale, ..frame(Some(&tenant)) }, page).unwrap();
             all.push((format!("{number:02}-{}-{}", page.template(), locale.as_str()), locale, html));
@@ -116,7 +116,8 @@ fn the_ids_and_links_of_the_quickstart_are_there() {
     let index = render(&Page::Index);
     assert!(index.contains("id=\"qsLoginBtn\" class=\"button\" href=\"/acme/login\""));
     assert!(index.contains("href=\"/acme/signup\""));
-    let all = sample::pages(&claims);
+    let sessions = sample::sessions();
+    let all = sample::pages(&claims, &sessions);
     let dashboard = render(all.iter().find(|page| matches!(page, Page::Dashboard(_))).unwrap());
     for part in [
         "<h1 id=\"logo\"",
@@ -151,6 +152,14 @@ fn hostile_values_are_escaped_wherever_they_stand() {
         absolute_end: Timestamp(0),
         ends: SessionEnd::Idle,
     };
+    let hostile_sessions = [OwnSession {
+        reference: HOSTILE.to_owned(),
+        user_agent: Some(HOSTILE.to_owned()),
+        address: None,
+        created: Timestamp(i64::MIN),
+        last_seen: Timestamp(i64::MAX),
+        is_this: true,
+    }];
     let picture = format!("https://x/{HOSTILE}");
     let frame = Frame {
         tenant: None,
@@ -176,6 +185,7 @@ fn hostile_values_are_escaped_wherever_they_stand() {
             picture: Some(&picture),
             claims: &claims,
             session,
+            sessions: &hostile_sessions,
         }),
         Page::Error(ErrorPage { detail: Some(HOSTILE), ..error(ErrorText::BadRequest, HOSTILE) }),
         Page::Error(ErrorPage { provider_said: Some(HOSTILE), ..error(ErrorText::AccessDenied, HOSTILE) }),
@@ -202,7 +212,8 @@ fn links_and_pictures_of_strange_schemes_are_left_out() {
         ends: SessionEnd::Absolute,
     };
     let picture = Some("data:image/png;base64,AA");
-    let page = Page::Dashboard(Dashboard { name: "Ada", email: None, picture, claims: &claims, session });
+    let page =
+        Page::Dashboard(Dashboard { name: "Ada", email: None, picture, claims: &claims, session, sessions: &[] });
     let html = pages.render(&Frame { support_url: Some("javascript:alert(1)"), ..frame(None) }, &page).unwrap();
     assert!(!html.contains("javascript:") && !html.contains("data:") && !html.contains("<img"));
 }

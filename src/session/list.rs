@@ -3,15 +3,17 @@
 
 use std::cmp::Reverse;
 use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
 
 use serde::Deserialize;
 
 use super::record;
 use super::store::Listed;
-use super::{EndReason, Sessions, StoreError};
+use super::{EndReason, Session, Sessions, StoreError, watch};
 use crate::clock::Timestamp;
 use crate::key_ring::KeyId;
-use crate::secret::SecretString;
+use crate::secret::{SecretString, base64url, same};
 use crate::tenant_id::TenantId;
 
 /// A session as a list shows it.
@@ -20,7 +22,7 @@ pub struct ListedSession {
     pub id_hash: [u8; 32],
     /// Whose it is, from where and since when.
     pub summary: ListedSummary,
-    /// When it was last used, up to a minute late.
+    /// When it was last used; up to a minute late if another process serves it.
     pub last_seen_at: Timestamp,
     /// When it ends if nobody uses it any more.
     pub ends_at: Timestamp,
@@ -39,10 +41,22 @@ pub struct ListedSummary {
     pub sid: Option<String>,
     /// The browser's name of itself.
     pub user_agent: Option<String>,
+    /// Where the browser was when it began.
+    pub address: Option<IpAddr>,
     /// When it began.
     pub created_at: Timestamp,
     /// When it ends in any case.
     pub expires_at: Timestamp,
+}
+
+/// Bytes of a reference.
+const REFERENCE_LEN: usize = 16;
+
+impl ListedSession {
+    /// Whether it is this one.
+    pub fn is(&self, session: &Session) -> bool {
+        self.id_hash == session.id_hash
+    }
 }
 
 impl Sessions {
@@ -56,7 +70,7 @@ impl Sessions {
             let hash = record::sub_hash(&key.of(tenant), issuer, sub);
             listed.extend(self.store.by_sub(tenant, hash, self.clock.now()).await?);
         }
-        Ok(self.open_listed(tenant, listed))
+        Ok(self.open_listed(tenant, listed).await)
     }
 
     /// The live sessions that the provider knows as one session, the one used last first.
@@ -69,7 +83,7 @@ impl Sessions {
             let hash = record::sid_hash(&key.of(tenant), issuer, sid);
             listed.extend(self.store.by_sid(tenant, hash, self.clock.now()).await?);
         }
-        Ok(self.open_listed(tenant, listed))
+        Ok(self.open_listed(tenant, listed).await)
     }
 
     /// All live sessions of a tenant, the one used last first. For operators: it may look at everything there is.
@@ -78,7 +92,7 @@ impl Sessions {
     /// The store did not answer.
     pub async fn of_tenant(&self, tenant: &TenantId) -> Result<Vec<ListedSession>, StoreError> {
         let listed = self.store.all(tenant, self.clock.now()).await?;
-        Ok(self.open_listed(tenant, listed))
+        Ok(self.open_listed(tenant, listed).await)
     }
 
     /// Ends sessions that a list showed, and says how many had not been ended yet.
@@ -91,21 +105,49 @@ impl Sessions {
         ids: &[[u8; 32]],
         reason: EndReason,
     ) -> Result<usize, StoreError> {
-        let ended = self.store.remove_many(tenant, ids.to_vec()).await;
-        // Even if it failed: what is still there is read again.
-        self.forget(ids).await;
-        let ended = ended?;
-        let label = self.metrics.tenant(tenant);
-        self.metrics.sessions_ended_total.with_label_values(&[label, reason.as_str()]).inc_by(ended as u64);
-        if self.store.counts() {
-            self.metrics.sessions_active.with_label_values(&[label]).sub(ended as i64);
-        }
-        Ok(ended)
+        let (store, cache, metrics) = (self.store.clone(), self.cache.clone(), Arc::clone(&self.metrics));
+        let ends = Arc::clone(&self.ends);
+        let (tenant, ids, now) = (tenant.clone(), ids.to_vec(), self.clock.now());
+        // Goes on even if nobody waits for it any more.
+        let ending = tokio::spawn(async move {
+            let ended = store.remove_many(&tenant, ids.clone(), now).await;
+            // Even if it failed: what is still there is read again.
+            for id_hash in ids {
+                watch::drop_from(&cache, id_hash).await;
+                ends.tell(id_hash);
+            }
+            let ended = ended?;
+            let label = metrics.tenant(&tenant);
+            metrics.sessions_ended_total.with_label_values(&[label, reason.as_str()]).inc_by(ended as u64);
+            if store.counts() {
+                metrics.sessions_active.with_label_values(&[label]).sub(ended as i64);
+            }
+            Ok(ended)
+        });
+        // The task fails only when the runtime ends.
+        ending.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// A name for `session` in its user's own hands: nobody can guess it, and it names nothing among the sessions of
+    /// another user (see [`Sessions::referred`]).
+    pub fn reference(&self, tenant: &TenantId, session: &ListedSession) -> String {
+        let key = &self.ring.active().of(tenant).reference;
+        let owner = record::joined(&[&session.summary.issuer, &session.summary.sub]);
+        base64url(&key.hash(&[&owner[..], &session.id_hash].concat())[..REFERENCE_LEN])
+    }
+
+    /// The one of these sessions that `unverified` refers to.
+    pub fn referred<'a>(
+        &self,
+        tenant: &TenantId,
+        sessions: &'a [ListedSession],
+        unverified: &str,
+    ) -> Option<&'a ListedSession> {
+        sessions.iter().find(|session| same(self.reference(tenant, session).as_bytes(), unverified.as_bytes()))
     }
 
     /// Those that stand under a ring key that is accepted, the one used last first.
-    fn open_listed(&self, tenant: &TenantId, mut listed: Vec<Listed>) -> Vec<ListedSession> {
-        listed.sort_unstable_by_key(|one| (Reverse(one.last_seen_at), one.id_hash));
+    async fn open_listed(&self, tenant: &TenantId, listed: Vec<Listed>) -> Vec<ListedSession> {
         let open = |one: Listed| {
             let keys = self.ring.get(KeyId(one.ring))?.of(tenant);
             let token = one.refresh_token.as_deref();
@@ -120,7 +162,16 @@ impl Sessions {
                 refresh_token: token.map(SecretString::from),
             })
         };
-        listed.into_iter().filter_map(open).collect()
+        let mut listed: Vec<_> = listed.into_iter().filter_map(open).collect();
+        for one in &mut listed {
+            // What we serve ourselves we know better than the store.
+            if let Some(session) = self.cache.get(&one.id_hash).await {
+                one.last_seen_at = one.last_seen_at.max(session.last_seen_at());
+                one.ends_at = one.ends_at.max(session.ends_at());
+            }
+        }
+        listed.sort_by_key(|one| (Reverse(one.last_seen_at), one.id_hash));
+        listed
     }
 }
 

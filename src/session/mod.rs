@@ -7,7 +7,7 @@
 //!
 //! Loading a session and ending one take turns, session by session: a load that began before an end cannot put back
 //! into the cache what the end removed; a renewal takes the same turns. Touches and renewals update their row and never
-//! insert one.
+//! insert one. What another process ended is dropped from the cache the same way (`watch`).
 
 mod cookie;
 mod error;
@@ -32,7 +32,7 @@ use moka::future::Cache;
 use moka::notification::RemovalCause;
 use moka::ops::compute::{CompResult, Op};
 
-use self::cookie::{CacheKey, Cookie, cache_key};
+use self::cookie::{Cookie, cookie_hash};
 pub use self::error::{OpenError, StoreError};
 pub use self::list::{ListedSession, ListedSummary};
 pub use self::record::{EndReason, ExpiryReason, NewSession, Session};
@@ -40,11 +40,11 @@ use self::record::{Lock, Touch};
 use self::store::{FoundUser, Store};
 pub use self::tokens::{AccessToken, Renewal, RenewedTokens};
 pub use self::user::{SeenUser, UserRecord};
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::config::{SessionLimits, StoreKind, StoreSettings};
 use crate::key_ring::{KeyId, KeyRing, RingKey, TenantKeys};
 use crate::metrics::{IntCounter, Metrics, NO_TENANT};
-use crate::secret::{ExposeSecret as _, SecretString};
+use crate::secret::{ExposeSecret as _, SecretString, base64url, sha256};
 use crate::tenant_id::TenantId;
 
 /// How long a used attempt is remembered, in seconds: as long as its cookie could come back.
@@ -60,7 +60,8 @@ pub struct Sessions {
     clock: Clock,
     metrics: Arc<Metrics>,
     store: Store,
-    cache: Cache<CacheKey, Arc<Session>>,
+    /// By what the store knows a session by, so that one can be dropped without its cookie.
+    cache: Cache<[u8; 32], Arc<Session>>,
     hits: IntCounter,
     misses: IntCounter,
     ends: Arc<watch::Ends>,
@@ -94,7 +95,7 @@ impl Sessions {
         let evicted = store.clone();
         let cache = Cache::builder()
             .max_capacity(settings.cache_bytes)
-            .weigher(|_: &CacheKey, session: &Arc<Session>| session.weight)
+            .weigher(|_: &[u8; 32], session: &Arc<Session>| session.weight)
             .eviction_listener(move |_, session: Arc<Session>, cause| {
                 if let (RemovalCause::Size, Some(touch)) = (cause, session.untold()) {
                     touch_later(&evicted, session, touch);
@@ -120,11 +121,11 @@ impl Sessions {
         let ring = self.ring.active();
         let cookie = Cookie::generate(&ring);
         let value = cookie.to_text();
-        let key = cache_key(tenant, value.expose_secret()).expect("our own cookies have the length of cookies");
-        let (session, row) = Session::begin(&ring, tenant, &cookie, key, limits, self.clock.now(), new);
+        let hash = cookie_hash(value.expose_secret());
+        let (session, row) = Session::begin(&ring, tenant, &cookie, hash, limits, self.clock.now(), new);
         let session = Arc::new(session);
         let ended = self.store.insert(tenant, row).await?;
-        self.cache.insert(key, Arc::clone(&session)).await;
+        self.cache.insert(session.id_hash, Arc::clone(&session)).await;
         let label = self.metrics.tenant(tenant);
         self.metrics.sessions_created_total.with_label_values(&[label]).inc();
         if self.store.counts() {
@@ -146,21 +147,21 @@ impl Sessions {
         limits: &SessionLimits,
         cookie_value: &str,
     ) -> Result<Option<Arc<Session>>, StoreError> {
-        let Some(key) = cache_key(tenant, cookie_value) else { return Ok(None) };
-        let found = if let Some(session) = self.cache.get(&key).await {
+        let Some(cookie) = Cookie::parse(cookie_value) else { return Ok(None) };
+        // A ring key that was dropped takes its sessions with it, those in the cache as well.
+        let Some(ring) = self.ring.get(cookie.ring) else { return Ok(None) };
+        let (id_hash, hash) = (record::id_hash(&ring, tenant, &cookie.id), cookie_hash(cookie_value));
+        let found = if let Some(session) = self.cache.get(&id_hash).await {
             self.hits.inc();
             Some(session)
         } else {
             self.misses.inc();
-            match Cookie::parse(cookie_value).and_then(|cookie| Some((self.ring.get(cookie.ring)?, cookie))) {
-                Some((ring, cookie)) => self.load(&ring, Lock::of(&ring, tenant, &cookie, key)).await?,
-                None => None,
-            }
+            self.load(&ring, Lock::of(&ring, tenant, &cookie, hash)).await?
         };
         let now = self.clock.now();
-        // A ring key that was dropped takes its sessions with it, those in the cache as well.
-        let good = |session: &Arc<Session>| self.ring.accepts(session.ring) && !session.is_over(limits, now);
-        let Some(session) = found.filter(good) else { return Ok(None) };
+        // The id alone finds a session; only the whole cookie opens it.
+        let found = found.filter(|session| session.opens_with(&hash) && !session.is_over(limits, now));
+        let Some(session) = found else { return Ok(None) };
         if let Some(touch) = session.see(limits, now) {
             touch_later(&self.store, Arc::clone(&session), touch);
         }
@@ -173,16 +174,20 @@ impl Sessions {
     /// # Errors
     /// The store could not remove it; the session then goes on, unless this was [`StoreError::Slow`].
     pub async fn end(&self, session: &Session, reason: EndReason) -> Result<bool, StoreError> {
+        self.end_by_id(&session.tenant, session.id_hash, reason).await
+    }
+
+    async fn end_by_id(&self, tenant: &TenantId, id_hash: [u8; 32], reason: EndReason) -> Result<bool, StoreError> {
         let (store, cache, metrics) = (self.store.clone(), self.cache.clone(), Arc::clone(&self.metrics));
-        let (tenant, id_hash, key) = (session.tenant.clone(), session.id_hash, session.cache_key);
+        let (tenant, now) = (tenant.clone(), self.clock.now());
         let ends = Arc::clone(&self.ends);
         let ending = tokio::spawn(async move {
             let mut was_there = false;
             let removal = async {
-                was_there = store.remove(&tenant, id_hash).await?;
+                was_there = store.remove(&tenant, id_hash, now).await?;
                 Ok::<_, StoreError>(Op::Remove)
             };
-            cache.entry(key).and_try_compute_with(|_| removal).await?;
+            cache.entry(id_hash).and_try_compute_with(|_| removal).await?;
             ends.tell(id_hash);
             if was_there {
                 let label = metrics.tenant(&tenant);
@@ -203,7 +208,7 @@ impl Sessions {
     /// It is not in the cache and the store did not answer.
     pub async fn current(&self, session: &Session) -> Result<Option<Arc<Session>>, StoreError> {
         let Some(ring) = self.ring.get(session.ring) else { return Ok(None) };
-        match self.cache.get(&session.cache_key).await {
+        match self.cache.get(&session.id_hash).await {
             Some(current) => Ok(Some(current)),
             None => self.load(&ring, session.lock()).await,
         }
@@ -216,7 +221,7 @@ impl Sessions {
     /// The store did not keep it; the session is as it was, unless this was [`StoreError::Slow`].
     pub async fn renew(&self, session: &Arc<Session>, renewal: &Renewal) -> Result<Option<Arc<Session>>, StoreError> {
         let Some(ring) = self.ring.get(session.ring) else { return Ok(None) };
-        let renew = self.cache.entry(session.cache_key).and_try_compute_with(|entry| async move {
+        let renew = self.cache.entry(session.id_hash).and_try_compute_with(|entry| async move {
             let current = entry.map_or_else(|| Arc::clone(session), moka::Entry::into_value);
             let (renewed, update) = current.renewed(&ring, renewal);
             let was_there = self.store.update(&current.tenant, current.id_hash, update).await?;
@@ -233,7 +238,29 @@ impl Sessions {
     /// # Errors
     /// The store did not answer; the attempt must then count as used.
     pub async fn use_attempt(&self, tenant: &TenantId, attempt: &str) -> Result<bool, StoreError> {
-        self.store.use_attempt(tenant, attempt, self.clock.now().plus(ATTEMPT_KEPT)).await
+        self.store.use_once(tenant, attempt, self.clock.now().plus(ATTEMPT_KEPT)).await
+    }
+
+    /// Uses up a logout token by its `jti`, unique at `issuer`: true the first time, false until `forget_at`.
+    ///
+    /// # Errors
+    /// The store did not answer; the token must then not count.
+    pub async fn use_logout_token(
+        &self,
+        tenant: &TenantId,
+        issuer: &str,
+        jti: &str,
+        forget_at: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.store.use_once(tenant, &logout_token(issuer, jti), forget_at).await
+    }
+
+    /// Takes [`Sessions::use_logout_token`] back: what the token asked for could not be done, it may come again.
+    ///
+    /// # Errors
+    /// The store did not answer; the token stays used up.
+    pub async fn reuse_logout_token(&self, tenant: &TenantId, issuer: &str, jti: &str) -> Result<(), StoreError> {
+        self.store.use_again(tenant, &logout_token(issuer, jti)).await
     }
 
     /// Remembers that a user signed in.
@@ -287,6 +314,14 @@ impl Sessions {
             Some(record::seal(&keys[0].user, "user", &owner, &known_as[0], &change(before)?))
         };
         self.store.change_user(tenant, hashes, ring.active().id().0, change).await
+    }
+
+    /// Forgets a user, if there is one.
+    ///
+    /// # Errors
+    /// The store did not answer.
+    pub async fn forget_user(&self, tenant: &TenantId, issuer: &str, sub: &str) -> Result<(), StoreError> {
+        self.change_user(tenant, &[issuer.to_owned(), sub.to_owned()], |_| None).await
     }
 
     /// The users of `tenant` that are remembered, the one seen last first.
@@ -366,7 +401,7 @@ impl Sessions {
 
     /// Reads a session from the store into the cache; those who ask at the same time share one answer.
     async fn load(&self, ring: &RingKey, lock: Lock) -> Result<Option<Arc<Session>>, StoreError> {
-        let load = self.cache.entry(lock.cache_key).and_try_compute_with(|entry| async move {
+        let load = self.cache.entry(lock.id_hash).and_try_compute_with(|entry| async move {
             if entry.is_some() {
                 return Ok::<_, StoreError>(Op::Nop);
             }
@@ -399,14 +434,8 @@ impl Sessions {
 
     /// Takes sessions that were ended out of the cache, and tells those who wait for an end.
     async fn forget(&self, ended: &[[u8; 32]]) {
-        // Few are ever ended so: not even the cache is looked through otherwise.
-        if ended.is_empty() {
-            return;
-        }
-        for (key, session) in &self.cache {
-            if ended.contains(&session.id_hash) {
-                self.cache.invalidate(key.as_ref()).await;
-            }
+        for id_hash in ended {
+            watch::drop_from(&self.cache, *id_hash).await;
         }
         for id_hash in ended {
             self.ends.tell(*id_hash);
@@ -435,6 +464,11 @@ impl fmt::Debug for Sessions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Sessions(…)")
     }
+}
+
+/// What a logout token is remembered by; no sign-in attempt has a blank in its id.
+fn logout_token(issuer: &str, jti: &str) -> String {
+    format!("logout {}", base64url(&sha256(&record::joined(&[issuer, jti]))))
 }
 
 /// Writes a session's last use while nobody waits for it.

@@ -8,6 +8,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -16,13 +17,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
-use super::cookie::{CacheKey, Cookie};
+use super::cookie::{Cookie, CookieHash};
 use super::store::{StoredSession, Update};
 use super::tokens::{AccessToken, Renewal};
 use crate::clock::Timestamp;
 use crate::config::{LOCAL_ISSUER, SessionLimits};
 use crate::key_ring::{KeyId, RingKey, TenantKeys};
-use crate::secret::{ExposeSecret as _, Key, SecretString};
+use crate::secret::{ExposeSecret as _, Key, SecretString, base64url, same};
 use crate::tenant_id::TenantId;
 
 /// Seconds between two writes of a session's last use.
@@ -56,6 +57,8 @@ pub struct NewSession {
     pub session_expiry: Option<Timestamp>,
     /// The browser's name of itself.
     pub user_agent: Option<String>,
+    /// Where the browser was.
+    pub address: Option<IpAddr>,
 }
 
 impl fmt::Debug for NewSession {
@@ -93,7 +96,7 @@ pub struct Session {
     /// The ring key that it stands under.
     pub(super) ring: KeyId,
     pub(super) id_hash: [u8; 32],
-    pub(super) cache_key: CacheKey,
+    pub(super) cookie_hash: CookieHash,
     /// What the record is sealed under: derived from the cookie, which we do not keep.
     pub(super) record_key: Key,
     /// Bytes of memory, roughly.
@@ -132,12 +135,18 @@ pub enum EndReason {
     Idle,
     /// Its time was over.
     Absolute,
-    /// Somebody else ended it.
+    /// The person ended it from another browser, or an operator did.
     Revoked,
     /// A new sign-in took its place: in the same browser, or because the user had too many.
     Replaced,
     /// The provider refused to renew its tokens.
     Refused,
+    /// The provider said so, by a logout token.
+    Backchannel,
+    /// The provider said so, by a frame in the person's browser.
+    Frontchannel,
+    /// The person wanted to be forgotten.
+    Disconnect,
 }
 
 impl EndReason {
@@ -150,6 +159,9 @@ impl EndReason {
             Self::Revoked => "revoked",
             Self::Replaced => "replaced",
             Self::Refused => "refused",
+            Self::Backchannel => "backchannel",
+            Self::Frontchannel => "frontchannel",
+            Self::Disconnect => "disconnect",
         }
     }
 }
@@ -167,14 +179,14 @@ pub(super) struct Lock {
     pub(super) tenant: TenantId,
     pub(super) id_hash: [u8; 32],
     pub(super) record_key: Key,
-    pub(super) cache_key: CacheKey,
+    pub(super) cookie_hash: CookieHash,
 }
 
 impl Lock {
     /// Of the session that `cookie` is for.
-    pub(super) fn of(ring: &RingKey, tenant: &TenantId, cookie: &Cookie, cache_key: CacheKey) -> Self {
+    pub(super) fn of(ring: &RingKey, tenant: &TenantId, cookie: &Cookie, cookie_hash: CookieHash) -> Self {
         let (id_hash, record_key) = (id_hash(ring, tenant, &cookie.id), record_key(ring, tenant, cookie));
-        Self { tenant: tenant.clone(), id_hash, record_key, cache_key }
+        Self { tenant: tenant.clone(), id_hash, record_key, cookie_hash }
     }
 }
 
@@ -231,6 +243,7 @@ struct Summary<'a> {
     sub: &'a str,
     sid: Option<&'a str>,
     user_agent: Option<&'a str>,
+    address: Option<IpAddr>,
     created_at: Timestamp,
     expires_at: Timestamp,
 }
@@ -241,7 +254,7 @@ impl Session {
         ring: &RingKey,
         tenant: &TenantId,
         cookie: &Cookie,
-        cache_key: CacheKey,
+        cookie_hash: CookieHash,
         limits: &SessionLimits,
         now: Timestamp,
         new: NewSession,
@@ -251,7 +264,7 @@ impl Session {
             Some(expiry) if expiry < limit => (expiry, ExpiryReason::SessionExpiry),
             _ => (limit, ExpiryReason::AbsoluteLimit),
         };
-        let user_agent = new.user_agent;
+        let (user_agent, address) = (new.user_agent, new.address);
         let idle = seconds(limits.idle_of(&new.issuer));
         let mut session = Self {
             tenant: tenant.clone(),
@@ -274,12 +287,12 @@ impl Session {
             expires_because,
             ring: ring.id(),
             id_hash: id_hash(ring, tenant, &cookie.id),
-            cache_key,
+            cookie_hash,
             record_key: record_key(ring, tenant, cookie),
             weight: 0,
             seen: Seen::new(now, idle),
         };
-        let row = session.seal(ring, user_agent.as_deref());
+        let row = session.seal(ring, user_agent.as_deref(), address);
         session.weight = weight(&row.record, row.refresh_token.as_deref());
         (session, row)
     }
@@ -301,7 +314,7 @@ impl Session {
             expires_because: self.expires_because,
             ring: self.ring,
             id_hash: self.id_hash,
-            cache_key: self.cache_key,
+            cookie_hash: self.cookie_hash,
             record_key: self.record_key.clone(),
             weight: 0,
             seen: Arc::clone(&self.seen),
@@ -334,12 +347,13 @@ impl Session {
         (session, update)
     }
 
-    fn seal(&self, ring: &RingKey, user_agent: Option<&str>) -> Row {
+    fn seal(&self, ring: &RingKey, user_agent: Option<&str>, address: Option<IpAddr>) -> Row {
         let summary = Summary {
             issuer: &self.issuer,
             sub: &self.sub,
             sid: self.sid.as_deref(),
             user_agent,
+            address,
             created_at: self.created_at,
             expires_at: self.expires_at,
         };
@@ -396,7 +410,7 @@ impl Session {
 
     /// Opens a record; `None` if the key is not its key, or if it belongs to another tenant or session.
     pub(super) fn open(ring: &RingKey, lock: Lock, stored: &StoredSession) -> Option<Self> {
-        let Lock { tenant, id_hash, record_key, cache_key } = lock;
+        let Lock { tenant, id_hash, record_key, cookie_hash } = lock;
         let weight = weight(&stored.record, stored.refresh_token.as_deref());
         let record: Record = open(&record_key, "record", &tenant, &id_hash, &stored.record)?;
         let refresh_token = match &stored.refresh_token {
@@ -436,7 +450,7 @@ impl Session {
             expires_because: record.expires_because,
             ring: ring.id(),
             id_hash,
-            cache_key,
+            cookie_hash,
             record_key,
             weight,
             seen: Seen::new(stored.last_seen_at, 0),
@@ -454,13 +468,13 @@ impl Session {
             tenant: self.tenant.clone(),
             id_hash: self.id_hash,
             record_key: self.record_key.clone(),
-            cache_key: self.cache_key,
+            cookie_hash: self.cookie_hash,
         }
     }
 
     /// What tells it from all other sessions in this process; opens nothing.
     pub const fn key(&self) -> [u8; 32] {
-        self.cache_key
+        self.id_hash
     }
 
     /// The access token for one of the tenant's further audiences, or that of the sign-in. It may have ended.
@@ -474,6 +488,17 @@ impl Session {
     /// The scope that was granted, parted by blanks; none without an access token.
     pub fn scope(&self) -> Option<&str> {
         self.access_token.as_ref()?.scope.as_deref()
+    }
+
+    /// Whether this is the hash of its own cookie.
+    pub(super) fn opens_with(&self, cookie_hash: &CookieHash) -> bool {
+        same(&self.cookie_hash, cookie_hash)
+    }
+
+    /// A name for it that lasts as long as it does. It opens nothing, but whoever holds it can have the session ended:
+    /// it is for our own sealed cookies.
+    pub fn handle(&self) -> String {
+        base64url(&self.id_hash)
     }
 
     /// When it was last used.
@@ -549,7 +574,7 @@ impl Seen {
     }
 }
 
-/// What the store knows a session by.
+/// What the store knows a session by, and the cache.
 pub(super) fn id_hash(ring: &RingKey, tenant: &TenantId, id: &[u8]) -> [u8; 32] {
     ring.of(tenant).session_id.hash(id)
 }

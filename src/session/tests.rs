@@ -5,6 +5,8 @@ mod keys;
 mod redis;
 mod renewals;
 
+mod watch;
+
 use std::collections::HashSet;
 use std::fs;
 use std::path::PathBuf;
@@ -204,6 +206,7 @@ fn ada() -> NewSession {
         scope: Some("openid profile".into()),
         session_expiry: None,
         user_agent: Some("Lynx of Ada".into()),
+        address: Some([192, 0, 2, 1].into()),
     }
 }
 

@@ -1,4 +1,6 @@
-//! A tenant's routes.
+//! A tenant's routes. Those that end sessions other than by `/logout` are in `revocation`.
+
+mod revocation;
 
 mod tokens;
 
@@ -53,6 +55,12 @@ pub(super) async fn tenant(
     let reads = method == Method::GET || method == Method::HEAD;
     // Outside our routes' own prefix nothing but applications is found.
     let route = route.map_or("/elsewhere", |route| route.strip_suffix('/').unwrap_or(route));
+    if let Some(revocation) = revocation::Route::of(route) {
+        let answer = revocation.answer(scope).await;
+        let response =
+            answer.unwrap_or_else(|problem| pages::problem(gateway, request, Some((tenant, place)), &problem));
+        return (revocation.label(), response);
+    }
     let (label, answer) = match (route, &method) {
         ("", _) if reads => ("index", index(scope).await),
         ("/login", &Method::GET) => ("login", login(scope, None).await),
@@ -119,13 +127,17 @@ async fn login(scope: Scope<'_>, screen_hint: Option<&str>) -> Answer {
     if scope.request.is_prefetch() {
         return Ok(answers::empty(StatusCode::NO_CONTENT));
     }
-    let request = sign_in_request(scope.request, screen_hint)?;
+    let mut request = sign_in_request(scope.request, screen_hint)?;
     if request.unverified_return_to.is_some() {
         refuse_loop(&scope).await?;
     }
+    let cross_site = scope.tenant.settings.sign_in.response_mode == ResponseMode::FormPost;
+    if cross_site {
+        // A store that is down lets the session of before go on to its own end.
+        request.previous = scope.session().await.unwrap_or_default().map(|session| session.handle());
+    }
     let started = sign_in::start(scope.gateway, scope.tenant, scope.place, &request).await?;
     let mut response = answers::redirect(StatusCode::FOUND, started.location.as_str());
-    let cross_site = scope.tenant.settings.sign_in.response_mode == ResponseMode::FormPost;
     answers::add_cookies(&mut response, scope.cookies.make_room(scope.request));
     answers::add_cookies(&mut response, [scope.cookies.attempt(&started.id, &started.sealed, cross_site)]);
     Ok(response)
@@ -192,6 +204,7 @@ async fn callback(scope: Scope<'_>) -> Answer {
         // A store that is down shows itself when the attempt is used.
         previous: scope.session().await.unwrap_or_default(),
         user_agent: scope.request.user_agent(),
+        address: Some(scope.request.client()),
     };
     let has_attempt = callback.unverified_attempt.is_some();
     let finished = callback::finish(scope.gateway, scope.tenant, scope.place, callback).await;
@@ -249,6 +262,7 @@ async fn dashboard(scope: Scope<'_>) -> Answer {
         let query = form_urlencoded::Serializer::new(String::new()).append_pair("return_to", &back).finish();
         return Ok(answers::redirect(StatusCode::FOUND, &format!("{}?{query}", scope.place.path("/login"))));
     };
+    let own = revocation::listed(&scope, &session).await;
     let text = |name: &str| session.claims.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
     let page = Page::Dashboard(Dashboard {
         name: text("name").or_else(|| text("nickname")).or_else(|| text("email")).unwrap_or(&session.sub),
@@ -256,6 +270,7 @@ async fn dashboard(scope: Scope<'_>) -> Answer {
         picture: text("picture").filter(|picture| picture.starts_with("https://")),
         claims: &session.claims,
         session: times(&session, scope.tenant),
+        sessions: &own,
     });
     Ok(scope.page(&page))
 }

@@ -287,6 +287,15 @@ impl Request {
         }
     }
 
+    /// Whether a page of our own origin caused the request. A browser that says nothing is none that we trust.
+    pub(super) fn is_same_origin(&self, own_origin: &str) -> bool {
+        let site = self.header("sec-fetch-site");
+        let origin = self.header(header::ORIGIN);
+        site.is_none_or(|site| site == "same-origin")
+            && origin.is_none_or(|origin| origin == own_origin)
+            && (site.is_some() || origin.is_some())
+    }
+
     /// What the browser says it is, shortened.
     pub(super) fn user_agent(&self) -> Option<String> {
         self.header(header::USER_AGENT).map(|agent| agent.chars().take(200).collect())

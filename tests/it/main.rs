@@ -9,6 +9,8 @@ mod forward_auth;
 mod isolation;
 mod key_ring;
 mod local;
+mod logout;
+mod own_sessions;
 mod policy;
 mod renewal;
 mod requests;

@@ -31,8 +31,9 @@ const READERS: usize = 4;
 const LOG_LIMIT: u32 = 64 << 20;
 
 /// The schema, step by step; a step that was released is never changed.
-const MIGRATIONS: &[M<'static>] = &[M::up(
-    "CREATE TABLE sessions (
+const MIGRATIONS: &[M<'static>] = &[
+    M::up(
+        "CREATE TABLE sessions (
         tenant        TEXT    NOT NULL,
         id_hash       BLOB    NOT NULL, -- keyed hash of the id in the cookie
         ring          BLOB    NOT NULL, -- id of the ring key that all of the row stands under
@@ -69,7 +70,17 @@ const MIGRATIONS: &[M<'static>] = &[M::up(
 
     -- Written and emptied again, to know that there is room.
     CREATE TABLE probes (room BLOB NOT NULL) STRICT;",
-)];
+    ),
+    M::up(
+        "-- Word to other processes, which drop these sessions from their caches; forgotten after a while.
+    CREATE TABLE ended_sessions (
+        number    INTEGER PRIMARY KEY AUTOINCREMENT,
+        id_hash   BLOB    NOT NULL,
+        forget_at INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX ended_sessions_by_end ON ended_sessions (forget_at);",
+    ),
+];
 
 /// The way to the database; cheap to clone. The writing thread ends with the last clone, or by [`Database::close`].
 #[derive(Clone)]

@@ -13,6 +13,8 @@ use crate::tenant_id::TenantId;
 
 /// Rows that are written or removed at a time, so that others can write in between.
 pub(in crate::session) const AT_ONCE: u16 = 500;
+/// Seconds for which word of an ended session is left to other processes.
+const ENDED_KEPT: i64 = 3600;
 /// Bytes that must find room for the store to count as well.
 const PROBE_BYTES: u32 = 16 * 1024;
 
@@ -41,6 +43,7 @@ impl Embedded {
             let ended =
                 make_room.query_map(params![tenant.as_str(), row.sub_hash, PER_USER as i64 - 1], |row| row.get(0))?;
             let ended = ended.collect::<Result<Vec<_>, _>>()?;
+            ended.iter().try_for_each(|id_hash| leave_word(db, id_hash, row.created_at))?;
             db.prepare_cached(
                 "INSERT INTO sessions (tenant, id_hash, ring, created_at, last_seen_at, ends_at, expires_at,
                                        sub_hash, sid_hash, summary, refresh_token, record)
@@ -84,13 +87,13 @@ impl Embedded {
         self.database.write(move |db| write_touch(db, &touch)).await
     }
 
-    pub(super) async fn remove(&self, tenant: &TenantId, id_hash: [u8; 32]) -> Result<bool, StoreError> {
-        let tenant = tenant.clone();
-        let delete = move |db: &Connection| {
-            db.prepare_cached("DELETE FROM sessions WHERE tenant = ? AND id_hash = ?")?
-                .execute(params![tenant.as_str(), id_hash])
-        };
-        Ok(self.database.write(delete).await? == 1)
+    pub(super) async fn remove(
+        &self,
+        tenant: &TenantId,
+        id_hash: [u8; 32],
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        Ok(self.remove_many(tenant, vec![id_hash], now).await? == 1)
     }
 
     pub(super) async fn update(
@@ -118,13 +121,37 @@ impl Embedded {
     }
 
     /// Ends sessions; says how many were there.
-    pub(super) async fn remove_many(&self, tenant: &TenantId, ids: Vec<[u8; 32]>) -> Result<usize, StoreError> {
+    pub(super) async fn remove_many(
+        &self,
+        tenant: &TenantId,
+        ids: Vec<[u8; 32]>,
+        now: Timestamp,
+    ) -> Result<usize, StoreError> {
         let tenant = tenant.clone();
         let delete = move |db: &Connection| {
             let mut delete = db.prepare_cached("DELETE FROM sessions WHERE tenant = ? AND id_hash = ?")?;
-            ids.iter().try_fold(0, |sum, id_hash| Ok(sum + delete.execute(params![tenant.as_str(), id_hash])?))
+            let mut removed = 0;
+            for id_hash in &ids {
+                if delete.execute(params![tenant.as_str(), id_hash])? == 1 {
+                    leave_word(db, id_hash, now)?;
+                    removed += 1;
+                }
+            }
+            Ok(removed)
         };
         self.database.write(delete).await
+    }
+
+    /// What was ended after the end of this number, each with its own.
+    pub(super) async fn ended_since(&self, last: i64) -> Result<Vec<(i64, [u8; 32])>, StoreError> {
+        let select = move |db: &Connection| {
+            let mut select = db.prepare_cached(
+                "SELECT number, id_hash FROM ended_sessions WHERE number > ? ORDER BY number LIMIT ?",
+            )?;
+            let rows = select.query_map(params![last, AT_ONCE], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            rows.collect()
+        };
+        self.database.read(select).await
     }
 
     pub(super) async fn by_sub(
@@ -177,13 +204,22 @@ impl Embedded {
         self.database.read(select).await
     }
 
-    pub(super) async fn use_attempt(
+    pub(super) async fn use_again(&self, tenant: &TenantId, name: &str) -> Result<(), StoreError> {
+        let (tenant, name) = (tenant.clone(), name.to_owned());
+        let delete = move |db: &Connection| {
+            db.prepare_cached("DELETE FROM used_attempts WHERE tenant = ? AND attempt = ?")?
+                .execute(params![tenant.as_str(), name])
+        };
+        self.database.write(delete).await.map(drop)
+    }
+
+    pub(super) async fn use_once(
         &self,
         tenant: &TenantId,
-        attempt: &str,
+        name: &str,
         forget_at: Timestamp,
     ) -> Result<bool, StoreError> {
-        let (tenant, attempt) = (tenant.clone(), attempt.to_owned());
+        let (tenant, attempt) = (tenant.clone(), name.to_owned());
         let insert = move |db: &Connection| {
             db.prepare_cached(
                 "INSERT INTO used_attempts (tenant, attempt, forget_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
@@ -212,15 +248,6 @@ impl Embedded {
                 .execute(params![tenant.as_str(), hashes.first(), ring, record])
         };
         self.database.write(upsert).await.map(drop)
-    }
-
-    pub(super) async fn remove_user(&self, tenant: &TenantId, user_hash: [u8; 32]) -> Result<bool, StoreError> {
-        let tenant = tenant.clone();
-        let delete = move |db: &Connection| {
-            db.prepare_cached("DELETE FROM users WHERE tenant = ? AND user_hash = ?")?
-                .execute(params![tenant.as_str(), user_hash])
-        };
-        Ok(self.database.write(delete).await? == 1)
     }
 
     pub(super) async fn users(&self, tenant: &TenantId) -> Result<Vec<([u8; 32], Vec<u8>)>, StoreError> {
@@ -274,8 +301,15 @@ impl Embedded {
             )?
             .execute(params![now.0, AT_ONCE])
         };
+        let ended = move |db: &Connection| {
+            db.prepare_cached(
+                "DELETE FROM ended_sessions
+                 WHERE number IN (SELECT number FROM ended_sessions WHERE forget_at < ? LIMIT ?)",
+            )?
+            .execute(params![now.0, AT_ONCE])
+        };
         let swept = self.database.write(sessions).await?;
-        let forgotten = self.database.write(attempts).await?;
+        let forgotten = self.database.write(attempts).await?.max(self.database.write(ended).await?);
         let all = swept.len() < AT_ONCE.into() && forgotten < AT_ONCE.into();
         Ok((swept, all))
     }
@@ -296,6 +330,13 @@ impl Embedded {
         };
         self.database.read(select).await
     }
+}
+
+/// Tells other processes that a session was ended.
+fn leave_word(db: &Connection, id_hash: &[u8; 32], now: Timestamp) -> rusqlite::Result<()> {
+    db.prepare_cached("INSERT INTO ended_sessions (id_hash, forget_at) VALUES (?, ?)")?
+        .execute(params![id_hash, now.plus(ENDED_KEPT).0])
+        .map(drop)
 }
 
 fn write_touch(db: &Connection, touch: &Touch) -> rusqlite::Result<()> {

@@ -150,14 +150,38 @@ impl Store {
         asked!(self, "renew", store => store.update(tenant, id_hash, update))
     }
 
-    /// Removes a session; true if it was there.
-    pub(super) async fn remove(&self, tenant: &TenantId, id_hash: [u8; 32]) -> Result<bool, StoreError> {
-        asked!(self, "end", store => store.remove(tenant, id_hash))
+    /// Removes a session and leaves word of it for other processes; true if it was there.
+    pub(super) async fn remove(
+        &self,
+        tenant: &TenantId,
+        id_hash: [u8; 32],
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        asked!(self, "end", self.limit,
+            store => store.remove(tenant, id_hash, now),
+            store => store.remove(tenant, id_hash))
     }
 
-    /// Removes sessions; says how many were there. If it fails, some may be gone.
-    pub(super) async fn remove_many(&self, tenant: &TenantId, ids: Vec<[u8; 32]>) -> Result<usize, StoreError> {
-        asked!(self, "end_many", LIST_LIMIT, store => store.remove_many(tenant, ids), store => store.remove_many(tenant, &ids))
+    /// The same with several; says how many were there. If it fails, some may be gone.
+    pub(super) async fn remove_many(
+        &self,
+        tenant: &TenantId,
+        ids: Vec<[u8; 32]>,
+        now: Timestamp,
+    ) -> Result<usize, StoreError> {
+        asked!(self, "end_many", LIST_LIMIT,
+            store => store.remove_many(tenant, ids, now),
+            store => store.remove_many(tenant, &ids))
+    }
+
+    /// What was ended since `last`, which then names the newest of them. 0 is the beginning, an hour ago. Redis does not
+    /// tell so.
+    pub(super) async fn ended_since(&self, last: &mut i64) -> Result<Vec<[u8; 32]>, StoreError> {
+        let Kind::Embedded(store) = &self.kind else { return Ok(Vec::new()) };
+        let ended = tokio::time::timeout(self.limit, store.ended_since(*last)).await;
+        let ended = ended.unwrap_or(Err(StoreError::Slow))?;
+        *last = ended.last().map_or(*last, |(number, _)| *number);
+        Ok(ended.into_iter().map(|(_, id_hash)| id_hash).collect())
     }
 
     /// The live sessions of a user, by the keyed hash of issuer and sub; the one used last first.
@@ -189,14 +213,19 @@ impl Store {
         asked!(self, "list_all", LIST_LIMIT, store => store.all(tenant, now), store => store.all(tenant, now))
     }
 
-    /// Notes that an attempt was used; false if that was known.
-    pub(super) async fn use_attempt(
+    /// Notes that something was used that can be used once; false if that was known.
+    pub(super) async fn use_once(
         &self,
         tenant: &TenantId,
-        attempt: &str,
+        name: &str,
         forget_at: Timestamp,
     ) -> Result<bool, StoreError> {
-        asked!(self, "use_attempt", store => store.use_attempt(tenant, attempt, forget_at))
+        asked!(self, "use_once", store => store.use_once(tenant, name, forget_at))
+    }
+
+    /// Takes that note back.
+    pub(super) async fn use_again(&self, tenant: &TenantId, name: &str) -> Result<(), StoreError> {
+        asked!(self, "use_again", store => store.use_again(tenant, name))
     }
 
     /// Puts a user's record, as `change` makes it, in the place of those found by `hashes`, of which the first finds it
@@ -211,12 +240,6 @@ impl Store {
         change: impl Fn(&[Option<Vec<u8>>]) -> Option<Vec<u8>> + Send + 'static,
     ) -> Result<(), StoreError> {
         asked!(self, "remember_user", store => store.change_user(tenant, hashes, ring, change))
-    }
-
-    /// Forgets a user; true if there was one.
-    #[cfg_attr(not(test), expect(dead_code, reason = "nobody can ask to be forgotten yet"))]
-    pub(super) async fn remove_user(&self, tenant: &TenantId, user_hash: [u8; 32]) -> Result<bool, StoreError> {
-        asked!(self, "forget_user", store => store.remove_user(tenant, user_hash))
     }
 
     /// The users of a tenant, each with what it is found by. For operators: it may look at everything there is.

@@ -231,13 +231,21 @@ impl Redis {
         Ok(listed)
     }
 
-    pub(super) async fn use_attempt(
+    pub(super) async fn use_again(&self, tenant: &TenantId, name: &str) -> Result<(), StoreError> {
+        self.link.ask(cmd("DEL").arg(self.used(tenant, name))).await
+    }
+
+    fn used(&self, tenant: &TenantId, name: &str) -> String {
+        format!("{}attempt:{{{tenant}:{name}}}", self.prefix)
+    }
+
+    pub(super) async fn use_once(
         &self,
         tenant: &TenantId,
-        attempt: &str,
+        name: &str,
         forget_at: Timestamp,
     ) -> Result<bool, StoreError> {
-        let mut use_up = eval(scripts::USE_ATTEMPT, &[&format!("{}attempt:{{{tenant}:{attempt}}}", self.prefix)]);
+        let mut use_up = eval(scripts::USE_ONCE, &[&self.used(tenant, name)]);
         use_up.arg(&secret::random::<16>()[..]).arg(self.seconds_to_live(forget_at, forget_at));
         self.link.ask(&use_up).await
     }
@@ -268,10 +276,6 @@ impl Redis {
             }
         }
         Err(StoreError::Slow)
-    }
-
-    pub(super) async fn remove_user(&self, tenant: &TenantId, user_hash: [u8; 32]) -> Result<bool, StoreError> {
-        self.link.ask(cmd("DEL").arg(self.key("user", tenant, &user_hash))).await
     }
 
     /// The users of a tenant: for operators, it looks at every key.

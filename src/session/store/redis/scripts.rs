@@ -68,8 +68,8 @@ local told = redis.pcall('INFO', 'replication')
 local replicas = type(told) == 'string' and tonumber(string.match(told, 'connected_slaves:(%d+)')) or 1
 return {there, replicas, index[1], index[2]}";
 
-/// Uses up an attempt. KEYS: attempt. ARGV: who, seconds that it is remembered.
-pub(super) const USE_ATTEMPT: &str = "
+/// Uses up what can be used once. KEYS: its name. ARGV: who, seconds that it is remembered.
+pub(super) const USE_ONCE: &str = "
 if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'EX', ARGV[2]) then return 1 end
 return redis.call('GET', KEYS[1]) == ARGV[1] and 1 or 0";
 
