@@ -216,7 +216,7 @@ async fn the_last_use_of_a_session_that_the_cache_drops_is_written() {
             house.find(&other).await.unwrap();
         }
         house.sessions.cache.run_pending_tasks().await;
-        if !house.sessions.cache.contains_key(&session.cache_key) {
+        if !house.sessions.cache.contains_key(&session.id_hash) {
             break;
         }
     }
