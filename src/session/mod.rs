@@ -124,8 +124,13 @@ impl Sessions {
         let hash = cookie_hash(value.expose_secret());
         let (session, row) = Session::begin(&ring, tenant, &cookie, hash, limits, self.clock.now(), new);
         let session = Arc::new(session);
-        let ended = self.store.insert(tenant, row).await?;
-        self.cache.insert(session.id_hash, Arc::clone(&session)).await;
+        let mut ended = Vec::new();
+        let insertion = async {
+            ended = self.store.insert(tenant, row).await?;
+            Ok::<_, StoreError>(Op::Put(Arc::clone(&session)))
+        };
+        // Whoever ends it at once takes turns with this.
+        self.cache.entry(session.id_hash).and_try_compute_with(|_| insertion).await?;
         let label = self.metrics.tenant(tenant);
         self.metrics.sessions_created_total.with_label_values(&[label]).inc();
         if self.store.counts() {
@@ -156,12 +161,12 @@ impl Sessions {
             Some(session)
         } else {
             self.misses.inc();
-            self.load(&ring, Lock::of(&ring, tenant, &cookie, hash)).await?
+            self.load(&ring, Lock::of(&ring, tenant, &cookie, id_hash, hash)).await?
         };
         let now = self.clock.now();
         // The id alone finds a session; only the whole cookie opens it.
-        let found = found.filter(|session| session.opens_with(&hash) && !session.is_over(limits, now));
-        let Some(session) = found else { return Ok(None) };
+        let good = |session: &Arc<Session>| session.opens_with(&hash) && !session.is_over(limits, now);
+        let Some(session) = found.filter(good) else { return Ok(None) };
         if let Some(touch) = session.see(limits, now) {
             touch_later(&self.store, Arc::clone(&session), touch);
         }
@@ -436,8 +441,6 @@ impl Sessions {
     async fn forget(&self, ended: &[[u8; 32]]) {
         for id_hash in ended {
             watch::drop_from(&self.cache, *id_hash).await;
-        }
-        for id_hash in ended {
             self.ends.tell(*id_hash);
         }
     }

@@ -184,9 +184,14 @@ pub(super) struct Lock {
 
 impl Lock {
     /// Of the session that `cookie` is for.
-    pub(super) fn of(ring: &RingKey, tenant: &TenantId, cookie: &Cookie, cookie_hash: CookieHash) -> Self {
-        let (id_hash, record_key) = (id_hash(ring, tenant, &cookie.id), record_key(ring, tenant, cookie));
-        Self { tenant: tenant.clone(), id_hash, record_key, cookie_hash }
+    pub(super) fn of(
+        ring: &RingKey,
+        tenant: &TenantId,
+        cookie: &Cookie,
+        id_hash: [u8; 32],
+        cookie_hash: CookieHash,
+    ) -> Self {
+        Self { tenant: tenant.clone(), id_hash, record_key: record_key(ring, tenant, cookie), cookie_hash }
     }
 }
 
@@ -472,7 +477,7 @@ impl Session {
         }
     }
 
-    /// What tells it from all other sessions in this process; opens nothing.
+    /// What tells it from all other sessions; opens nothing.
     pub const fn key(&self) -> [u8; 32] {
         self.id_hash
     }
