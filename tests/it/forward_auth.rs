@@ -728,6 +728,16 @@ async fn a_step_up_asks_for_what_the_rule_demands_and_no_request_lowers_it() {
 }
 
 #[tokio::test]
+async fn a_path_full_of_endpoints_is_read_once() {
+    let world = acme().await;
+    let mut asking = world.browser().with("x-forwarded-proto", "http");
+    let path = format!("/nobody{}", "/auth/envoy".repeat(2700));
+    // It took longer by a hundred times when what follows each of them was read.
+    let page = tokio::time::timeout(std::time::Duration::from_secs(3), asking.get(&path)).await.unwrap();
+    assert_eq!(page.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
 async fn a_question_to_nobody_is_no_question() {
     let world = acme().await;
     for path in ["/nobody/auth", "/auth", "/auth/envoy/x", "/acme/x/auth", "/acme/auth/nginx", "/acme/author"] {
