@@ -197,6 +197,16 @@ async fn an_answer_without_a_body_has_none() {
 }
 
 #[tokio::test]
+async fn a_status_that_nobody_knows_passes_and_is_counted_as_another() {
+    let place = Place::new().await;
+    assert_eq!(place.fetch(Method::GET, "/acme/app/odd").send().await.unwrap().status().as_u16(), 799);
+    let series = |status: &str| {
+        format!("lychgate_http_requests_total{{method=\"GET\",route=\"upstream\",status=\"{status}\",tenant=\"acme\"}}")
+    };
+    assert_eq!((place.world.metric(&series("other")), place.world.metric(&series("799"))), (1, 0));
+}
+
+#[tokio::test]
 async fn trailers_pass_neither_way() {
     let place = Place::new().await;
     for path in ["x", "trailers"] {
