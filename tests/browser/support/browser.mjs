@@ -18,6 +18,7 @@ const CHROMIUM_ARGUMENTS = [
   "--disable-gpu",
   "--disable-quic",
   "--disable-sync",
+  "--host-resolver-rules=MAP *.example.com 127.0.0.1",
 ];
 const AXE = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const DESKTOP = { width: 1200, height: 800 };
@@ -28,6 +29,7 @@ export async function startBrowser(name, secrets) {
     browser: name === "firefox" ? "firefox" : "chrome",
     executablePath: PROGRAMS[name],
     headless: true,
+    acceptInsecureCerts: true,
     args: name === "firefox" ? [] : CHROMIUM_ARGUMENTS,
     defaultViewport: DESKTOP,
   });

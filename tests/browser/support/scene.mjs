@@ -26,6 +26,13 @@ export class Scene {
     return provider;
   }
 
+  /** Anything else that is starting and that `stop` ends. */
+  async starts(starting) {
+    const started = await starting;
+    this.#endings.push(() => started.stop());
+    return started;
+  }
+
   /** Chromium or Firefox. */
   async browser(name) {
     const browser = await startBrowser(name, this.secrets);
