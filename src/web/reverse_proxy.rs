@@ -147,16 +147,16 @@ impl Passage<'_> {
         let settings = &self.upstream.settings;
         let mut headers = self.request.headers().clone();
         scrub::request(&mut headers, identity_headers::names(&self.tenant.settings.identity));
-        // What is empty is left out: nothing else can stand there.
-        let now = self.gateway.clock.now();
-        let known = identity_headers::of(self.tenant, permit, now).filter(|(_, value)| !value.is_empty());
-        headers.extend(known.map(|(name, value)| (name.clone(), value)));
-        if settings.pass != Pass::None || permit.token().is_some() {
+        let passes = settings.pass != Pass::None;
+        if passes || permit.token().is_some() {
             headers.remove(header::AUTHORIZATION);
-            if let Some(bearer) = bearer_for(self.tenant, permit, settings) {
-                headers.insert(header::AUTHORIZATION, bearer);
-            }
         }
+        // What is empty is left out: nothing else can stand there. An upstream's own token goes before the tenant's.
+        let now = self.gateway.clock.now();
+        let known = identity_headers::of(self.tenant, permit, now)
+            .filter(|(name, value)| !value.is_empty() && !(passes && *name == header::AUTHORIZATION));
+        headers.extend(known.map(|(name, value)| (name.clone(), value)));
+        headers.extend(bearer_for(self.tenant, permit, settings).map(|bearer| (header::AUTHORIZATION, bearer)));
         let (scheme, authority) = self.place.origin.split_once("://").unwrap_or(("http", &self.place.origin));
         for (name, value) in [
             ("x-forwarded-for", self.request.client().to_string()),

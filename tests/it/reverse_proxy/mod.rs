@@ -1,6 +1,9 @@
 //! Applications behind a tenant: who passes, what goes along, what comes back.
 
+mod bearers;
+mod refusals;
 mod streams;
+mod tokens;
 mod toy;
 mod tunnels;
 
