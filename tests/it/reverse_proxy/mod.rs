@@ -4,7 +4,7 @@ mod bearers;
 mod refusals;
 mod streams;
 mod tokens;
-mod toy;
+pub mod toy;
 mod tunnels;
 
 use std::time::Duration;
