@@ -9,7 +9,7 @@ use url::Url;
 use crate::support::{self, ADA, Browser, Page, Tenant, World};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Proxy {
+pub enum Proxy {
     Nginx,
     Traefik,
     Caddy,
@@ -18,9 +18,9 @@ enum Proxy {
 
 use Proxy::{Caddy, Envoy, Nginx, Traefik};
 
-const PROXIES: [Proxy; 4] = [Nginx, Traefik, Caddy, Envoy];
+pub const PROXIES: [Proxy; 4] = [Nginx, Traefik, Caddy, Envoy];
 
-type Headers<'a> = &'a [(&'static str, &'a str)];
+pub type Headers<'a> = &'a [(&'static str, &'a str)];
 
 /// What a browser sends where it opens a page.
 const NAVIGATION: Headers =
@@ -75,7 +75,7 @@ async fn asks_at(proxy: Proxy, base: &str, browser: &Browser, request: (&str, &s
     }
 }
 
-async fn asks(proxy: Proxy, browser: &Browser, request: (&str, &str), headers: Headers<'_>) -> Page {
+pub async fn asks(proxy: Proxy, browser: &Browser, request: (&str, &str), headers: Headers<'_>) -> Page {
     asks_at(proxy, "/acme", browser, request, headers).await
 }
 

@@ -17,3 +17,4 @@ mod reverse_proxy;
 mod sessions;
 mod sign_out;
 mod support;
+mod trust;

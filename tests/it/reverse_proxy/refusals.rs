@@ -107,6 +107,7 @@ async fn what_is_refused_reaches_no_application() {
         (&ada, "GET /acme/app/x HTTP/1.1", s(&[PAGE, "x-forwarded-host: evil.example\r\n"]), "421"),
         (&ada, "GET /acme/app/x HTTP/1.1", s(&[PAGE, "x-forwarded-proto: gopher\r\n"]), "400"),
         (&ada, "GET /acme/app/x HTTP/1.1", s(&[PAGE, "host: evil.example\r\n"]), "400"),
+        (&ada, "TRACE /acme/app/x HTTP/1.1", SCRIPT.to_owned(), "405"),
         (&ada, "CONNECT /acme/app/x HTTP/1.1", String::new(), "501"),
     ]);
     for (cookie, line, headers, status) in &cases {

@@ -144,6 +144,27 @@ async fn who_is_refused_new_tokens_reaches_no_application_that_wants_one() {
 }
 
 #[tokio::test]
+async fn where_everybody_passes_nobody_is_kept_out_for_want_of_a_token() {
+    let place = place_with(|tenant, _| {
+        tenant.policy.rules = vec![Rule {
+            name: None,
+            paths: vec![PathPattern::parse("/app/public").unwrap()],
+            methods: vec![],
+            hosts: vec![],
+            networks: Networks::default(),
+            effect: Effect::Public,
+        }];
+    })
+    .await;
+    given(&place, "/acme/app/public").await;
+    place.world.pass(LIFE + 1);
+    place.world.provider().order(Fault::At(Endpoint::Token, Trouble::Status500));
+    let seen = place.seen(place.fetch(Method::GET, "/acme/app/public")).await;
+    assert!(header(&seen, "authorization").is_empty() && header(&seen, "x-auth-request-user").is_empty(), "{seen}");
+    assert_eq!(place.fetch(Method::GET, "/acme/app/x").send().await.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[tokio::test]
 async fn claims_that_come_with_new_tokens_are_judged_anew() {
     let place = place_with(|tenant, _| {
         let claims = vec![Condition { claim: vec![ROLES.to_owned()], test: Test::Contains("staff".into()) }];
