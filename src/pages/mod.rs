@@ -119,8 +119,10 @@ pub struct Dashboard<'a> {
     pub email: Option<&'a str>,
     /// The URL of their picture; initials if unset or not an http(s) URL or a path.
     pub picture: Option<&'a str>,
-    /// What the provider said about them. No tokens.
+    /// What is known about them. No tokens.
     pub claims: &'a Map<String, Value>,
+    /// Whether that is known from a local account, not from the provider.
+    pub local: bool,
     /// When the session ends.
     pub session: SessionTimes,
 }
@@ -369,6 +371,7 @@ impl Dashboard<'_> {
             "absolute_end": moment(absolute_end),
             "ends_idle": ends == SessionEnd::Idle,
             "ends_at_provider": ends == SessionEnd::Provider,
+            "local": self.local,
             "claims": claims::rows(self.claims, &theme.messages, locale),
             "json": serde_json::to_string_pretty(self.claims).unwrap_or_default(),
         })

@@ -50,7 +50,14 @@ pub fn pages(claims: &Map<String, Value>) -> Vec<Page<'_>> {
         let session =
             SessionTimes { created, idle_end: created.plus(86_400), absolute_end: created.plus(604_800), ends };
         let email = picture.map(|_| "ada.lovelace@acme.example");
-        pages.push(Page::Dashboard(Dashboard { name: "Ada Lovelace", email, picture, claims, session }));
+        pages.push(Page::Dashboard(Dashboard {
+            name: "Ada Lovelace",
+            email,
+            picture,
+            claims,
+            local: picture.is_none(),
+            session,
+        }));
     }
     for text in ErrorText::ALL {
         let detail = (text == ErrorText::BadRequest).then_some("max_age: is not a number of seconds");

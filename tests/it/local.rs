@@ -89,6 +89,7 @@ async fn a_name_and_a_password_make_a_session_with_claims_for_policies() {
     assert!((now - 30..=now).contains(&user["auth_time"].as_i64().unwrap()));
     let page = browser.get("/acme/dashboard").await;
     assert!(page.status == StatusCode::OK && page.body.contains("Welcome, Grace Hopper"), "{}", page.body);
+    assert!(page.body.contains("accounts kept here") && !page.body.contains("provider told us"), "{}", page.body);
     assert_eq!(world.metric("lychgate_sign_ins_total{provider=\"local\",result=\"ok\",tenant=\"acme\"}"), 1);
     assert_eq!(world.provider().requests().len(), 0, "no provider is asked");
 }

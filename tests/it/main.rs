@@ -2,6 +2,7 @@
 //! keeps cookies.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod agreement;
 mod bearer;
 mod callback;
 mod faults;
@@ -9,9 +10,11 @@ mod forward_auth;
 mod isolation;
 mod local;
 mod policy;
+mod redirects;
 mod renewal;
 mod requests;
 mod reverse_proxy;
 mod sessions;
 mod sign_out;
 mod support;
+mod trust;

@@ -1,7 +1,10 @@
 //! Applications behind a tenant: who passes, what goes along, what comes back.
 
+mod bearers;
+mod refusals;
 mod streams;
-mod toy;
+mod tokens;
+pub mod toy;
 mod tunnels;
 
 use std::time::Duration;
