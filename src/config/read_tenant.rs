@@ -12,7 +12,7 @@ use super::read::LONGEST;
 use super::read_policy;
 use super::reader::Reader;
 use super::{
-    ApiSettings, AuthorizeParams, ClientAuth, Fault, FetchSettings, Look, Pass, ProviderSettings, ResponseMode,
+    ApiSettings, AuthorizeParams, ClientAuth, Fault, FetchSettings, Look, ProviderSettings, ResponseMode,
     SessionLimits, SignInSettings, SignOutSettings, SigningAlg, Sources, TenantSettings, local_users, read_upstream,
     tokens, values,
 };
@@ -100,17 +100,10 @@ pub(super) fn tenant(reader: &mut Reader<'_>, id: TenantId, public_url: Option<&
         reader.fault("response_mode", "form_post needs https, since its cookie does", Some(help));
     }
     let prefix = prefix.unwrap_or_default();
-    let upstreams = read_upstream::read(reader, &hosts, &prefix);
     let cookie_domain = cookie_domain(reader, public_url, &hosts);
-    let scopes = sign_in.scopes.clone();
-    let tokens = tokens::read(reader, &scopes, provider.as_ref().is_some_and(|provider| provider.auth0));
-    for (i, upstream) in upstreams.iter().enumerate().filter(|(_, upstream)| upstream.pass == Pass::AccessToken) {
-        let known = |audience| sign_in.fixed.audience.as_ref() == Some(audience) || tokens.audiences.contains(audience);
-        if !upstream.audience.as_ref().is_none_or(known) {
-            let help = "add it to tokens.audiences";
-            reader.fault(&format!("upstreams[{i}].audience"), "is no audience of the tenant", Some(help));
-        }
-    }
+    let tokens = tokens::read(reader, &sign_in.scopes, provider.as_ref().is_some_and(|provider| provider.auth0));
+    let audiences: Vec<&String> = sign_in.fixed.audience.iter().chain(&tokens.audiences).collect();
+    let upstreams = read_upstream::read(reader, &hosts, &prefix, &audiences);
     let tenant = TenantSettings {
         id,
         hosts,

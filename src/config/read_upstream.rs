@@ -25,10 +25,17 @@ const OUR_ROUTES: [&str; 15] = [
     "token",
 ];
 
-/// Reads the upstreams of a tenant with these hosts and this prefix.
-pub(super) fn read(reader: &mut Reader<'_>, hosts: &[String], prefix: &str) -> Vec<UpstreamSettings> {
+/// Reads the upstreams of a tenant with these hosts, this prefix, and access tokens for these audiences.
+pub(super) fn read(
+    reader: &mut Reader<'_>,
+    hosts: &[String],
+    prefix: &str,
+    audiences: &[&String],
+) -> Vec<UpstreamSettings> {
     let mut upstreams: Vec<UpstreamSettings> = Vec::new();
-    for (index, upstream) in reader.tables("upstreams", |table| one(table, hosts, prefix)).into_iter().enumerate() {
+    for (index, upstream) in
+        reader.tables("upstreams", |table| one(table, hosts, prefix, audiences)).into_iter().enumerate()
+    {
         let same = |other: &UpstreamSettings| (&other.host, &other.path) == (&upstream.host, &upstream.path);
         if upstreams.iter().any(same) {
             let reason = format!("the upstream of place {} has host and path of an earlier one", index + 1);
@@ -41,7 +48,7 @@ pub(super) fn read(reader: &mut Reader<'_>, hosts: &[String], prefix: &str) -> V
     upstreams
 }
 
-fn one(reader: &mut Reader<'_>, hosts: &[String], prefix: &str) -> Option<UpstreamSettings> {
+fn one(reader: &mut Reader<'_>, hosts: &[String], prefix: &str, audiences: &[&String]) -> Option<UpstreamSettings> {
     let host = reader.parsed("host", values::host);
     if let Some(host) = host.as_ref().filter(|host| !hosts.contains(host)) {
         reader.fault("host", format!("{host} is not among the tenant's hosts"), Some("add it to `hosts`"));
@@ -81,8 +88,14 @@ fn one(reader: &mut Reader<'_>, hosts: &[String], prefix: &str) -> Option<Upstre
     let words = [("none", Pass::None), ("access_token", Pass::AccessToken), ("id_token", Pass::IdToken)];
     let pass = reader.choice("pass", &words);
     let audience = reader.text("audience");
-    if audience.is_some() && pass.is_some_and(|pass| pass != Pass::AccessToken) {
-        reader.fault("audience", "is given, but pass is not access_token", None);
+    match &audience {
+        Some(_) if pass.is_some_and(|pass| pass != Pass::AccessToken) => {
+            reader.fault("audience", "is given, but pass is not access_token", None);
+        }
+        Some(audience) if !audiences.contains(&audience) => {
+            reader.fault("audience", "is no audience of the tenant", Some("add it to tokens.audiences"));
+        }
+        _ => {}
     }
     if members.is_empty() {
         return None;
@@ -213,6 +226,17 @@ mod tests {
         refused(&with("rewrite = \"/a/../b\""), "upstreams[0].rewrite", "dot segment");
         refused(&with("pass = \"token\""), "upstreams[0].pass", "access_token");
         refused(&with("audience = \"https://api\""), "upstreams[0].audience", "pass is not access_token");
+        let other = with("pass = \"access_token\"\naudience = \"https://api.two\"");
+        refused(&other, "upstreams[0].audience", "add it to tokens.audiences");
+        let second = format!("[[upstreams]]\npath = \"/\"\nurl = \"http://b\"\n{other}");
+        let second = format!("prefix = \"/.lychgate\"\n{second}");
+        refused(&second, "upstreams[1].audience", "add it to tokens.audiences");
+        for good in [
+            "audience = \"https://api.two\"\n",
+            "scopes = [\"offline_access\"]\ntokens.audiences = [\"https://api.two\"]\n",
+        ] {
+            assert!(read_file(&format!("{good}{other}")).is_ok(), "{good}");
+        }
         refused(&with("timeout = \"0s\""), "upstreams[0].timeout", "must be from");
         for url in ["ftp://a", "http://a/path", "http://u:p@a", "unix:app.sock", "unix:", "a:80"] {
             let lines = format!("[[upstreams]]\npath = \"/app\"\nurl = \"{url}\"\n");

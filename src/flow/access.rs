@@ -17,7 +17,7 @@ use crate::tenant::Tenant;
 
 /// The session that this value of the session cookie opens at `tenant`. One that another provider began is none: its
 /// `sub` may be somebody else's at this one, and its tokens are no business of this one. Nor is one of a local account
-/// that is gone.
+/// that is gone, or has another password or other rights by now.
 ///
 /// # Errors
 /// The store did not answer; nothing is known about the session then.
@@ -28,7 +28,7 @@ pub async fn session(
 ) -> Result<Option<Arc<Session>>, StoreError> {
     let found = gateway.sessions.find(tenant.id(), &tenant.settings.session, unverified_cookie).await?;
     Ok(found.filter(|session| match (&tenant.accounts, session.is_local()) {
-        (Some(accounts), true) => accounts.have(&session.sub),
+        (Some(accounts), true) => accounts.have(&session.sub, session.sid.as_deref()),
         (None, true) => false,
         (_, false) => session.issuer == tenant.settings.provider.issuer,
     }))
@@ -55,6 +55,7 @@ pub struct Knock<'a> {
 #[derive(Debug)]
 pub struct Permit {
     who: Who,
+    is_public: bool,
 }
 
 #[derive(Debug)]
@@ -81,6 +82,11 @@ impl Permit {
             Who::Session(session) => Some(Identity { sub: &session.sub, claims: &session.claims }),
             Who::Bearer(token) => Some(Identity { sub: &token.sub, claims: &token.claims }),
         }
+    }
+
+    /// The same without saying who it is, where everybody passes.
+    pub fn as_nobody(self) -> Option<Self> {
+        self.is_public.then_some(Self { who: Who::Anybody, ..self })
     }
 
     /// The session, if the request passes by one.
@@ -142,12 +148,12 @@ pub fn admit<'t>(gateway: &Gateway, tenant: &'t Tenant, knock: Knock<'_>) -> Res
     let who = Who::of(knock.token, knock.session);
     let decision = policy::decide(&tenant.settings.policy, &question, who.subject(gateway.clock.now()).as_ref());
     match decision.verdict {
-        Verdict::Allowed => Ok(Permit { who }),
+        Verdict::Allowed => Ok(Permit { who, is_public: false }),
         // Whom `[access]` no longer admits passes here, too, but as nobody in particular.
         Verdict::Public => {
             let access = &tenant.settings.policy.access;
             let known = who.claims().is_none_or(|claims| policy::admits(access, claims).is_ok());
-            Ok(Permit { who: if known { who } else { Who::Anybody } })
+            Ok(Permit { who: if known { who } else { Who::Anybody }, is_public: true })
         }
         _ => Err(decision),
     }

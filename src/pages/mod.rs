@@ -124,8 +124,10 @@ pub struct Dashboard<'a> {
     pub email: Option<&'a str>,
     /// The URL of their picture; initials if unset or not an http(s) URL or a path.
     pub picture: Option<&'a str>,
-    /// What the provider said about them. No tokens.
+    /// What is known about them. No tokens.
     pub claims: &'a Map<String, Value>,
+    /// Whether that is known from a local account, not from the provider.
+    pub local: bool,
     /// When the session ends.
     pub session: SessionTimes,
     /// Where else they are signed in, this session included; none if that is not known.
@@ -395,6 +397,7 @@ impl Dashboard<'_> {
             "ends_idle": ends == SessionEnd::Idle,
             "ends_at_provider": ends == SessionEnd::Provider,
             "sessions": self.sessions.iter().map(|session| session.data(theme, locale)).collect::<Vec<_>>(),
+            "local": self.local,
             "claims": claims::rows(self.claims, &theme.messages, locale),
             "json": serde_json::to_string_pretty(self.claims).unwrap_or_default(),
         })

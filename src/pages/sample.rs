@@ -69,7 +69,15 @@ pub fn pages<'a>(claims: &'a Map<String, Value>, sessions: &'a [OwnSession]) -> 
             SessionTimes { created, idle_end: created.plus(86_400), absolute_end: created.plus(604_800), ends };
         let email = picture.map(|_| "ada.lovelace@acme.example");
         let sessions = if picture.is_some() { sessions } else { &[] };
-        pages.push(Page::Dashboard(Dashboard { name: "Ada Lovelace", email, picture, claims, session, sessions }));
+        pages.push(Page::Dashboard(Dashboard {
+            name: "Ada Lovelace",
+            email,
+            picture,
+            claims,
+            local: picture.is_none(),
+            session,
+            sessions,
+        }));
     }
     for text in ErrorText::ALL {
         let detail = (text == ErrorText::BadRequest).then_some("max_age: is not a number of seconds");

@@ -184,6 +184,7 @@ fn hostile_values_are_escaped_wherever_they_stand() {
             email: Some(&picture),
             picture: Some(&picture),
             claims: &claims,
+            local: false,
             session,
             sessions: &hostile_sessions,
         }),
@@ -212,8 +213,15 @@ fn links_and_pictures_of_strange_schemes_are_left_out() {
         ends: SessionEnd::Absolute,
     };
     let picture = Some("data:image/png;base64,AA");
-    let page =
-        Page::Dashboard(Dashboard { name: "Ada", email: None, picture, claims: &claims, session, sessions: &[] });
+    let page = Page::Dashboard(Dashboard {
+        name: "Ada",
+        email: None,
+        picture,
+        claims: &claims,
+        local: false,
+        session,
+        sessions: &[],
+    });
     let html = pages.render(&Frame { support_url: Some("javascript:alert(1)"), ..frame(None) }, &page).unwrap();
     assert!(!html.contains("javascript:") && !html.contains("data:") && !html.contains("<img"));
 }

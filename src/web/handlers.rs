@@ -269,6 +269,7 @@ async fn dashboard(scope: Scope<'_>) -> Answer {
         email: text("email"),
         picture: text("picture").filter(|picture| picture.starts_with("https://")),
         claims: &session.claims,
+        local: session.is_local(),
         session: times(&session, scope.tenant),
         sessions: &own,
     });

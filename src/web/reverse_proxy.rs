@@ -63,6 +63,10 @@ pub(super) async fn answer(
     let Some(upstream) = tenant.upstreams.iter().find(|upstream| upstream.answers(&host, &below)) else {
         return ("none", Err(Problem::not_found()));
     };
+    // It would send back what only the application may see (RFC 9110, section 9.3.8).
+    if request.method() == Method::TRACE {
+        return ("upstream", Err(Problem::method_not_allowed("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")));
+    }
     let passage = Passage { gateway, request, tenant, place, path, upstream };
     ("upstream", passage.pass(&host, &below).await)
 }
@@ -80,7 +84,7 @@ impl Passage<'_> {
         let address = self.request.client();
         let by_token = token.is_some();
         let knock = Knock { method: method.as_str(), host, path: below, address, token, session };
-        let permit = match access::admit(self.gateway, self.tenant, knock) {
+        let mut permit = match access::admit(self.gateway, self.tenant, knock) {
             Ok(permit) => permit,
             Err(decision) if by_token => return Err(bearer::refusal(self.tenant, &decision)),
             Err(decision) => return self.refuse(&decision),
@@ -96,7 +100,7 @@ impl Passage<'_> {
             return Err(Problem::new("csrf_refused"));
         }
         if let Some(error) = no_token.filter(|_| permit.session().is_some()) {
-            return Err(error.into());
+            permit = permit.as_nobody().ok_or(error)?;
         }
         if limits.as_ref().is_some_and(Limits::is_too_large) {
             return Err(Problem::new("body_too_large"));
@@ -147,16 +151,16 @@ impl Passage<'_> {
         let settings = &self.upstream.settings;
         let mut headers = self.request.headers().clone();
         scrub::request(&mut headers, identity_headers::names(&self.tenant.settings.identity));
-        // What is empty is left out: nothing else can stand there.
-        let now = self.gateway.clock.now();
-        let known = identity_headers::of(self.tenant, permit, now).filter(|(_, value)| !value.is_empty());
-        headers.extend(known.map(|(name, value)| (name.clone(), value)));
-        if settings.pass != Pass::None || permit.token().is_some() {
+        let passes = settings.pass != Pass::None;
+        if passes || permit.token().is_some() {
             headers.remove(header::AUTHORIZATION);
-            if let Some(bearer) = bearer_for(self.tenant, permit, settings) {
-                headers.insert(header::AUTHORIZATION, bearer);
-            }
         }
+        // What is empty is left out: nothing else can stand there. An upstream's own token goes before the tenant's.
+        let now = self.gateway.clock.now();
+        let known = identity_headers::of(self.tenant, permit, now)
+            .filter(|(name, value)| !value.is_empty() && !(passes && *name == header::AUTHORIZATION));
+        headers.extend(known.map(|(name, value)| (name.clone(), value)));
+        headers.extend(bearer_for(self.tenant, permit, settings).map(|bearer| (header::AUTHORIZATION, bearer)));
         let (scheme, authority) = self.place.origin.split_once("://").unwrap_or(("http", &self.place.origin));
         for (name, value) in [
             ("x-forwarded-for", self.request.client().to_string()),
@@ -164,7 +168,8 @@ impl Passage<'_> {
             ("x-forwarded-host", authority.to_owned()),
             ("x-request-id", self.request.id().to_owned()),
         ] {
-            headers.extend(HeaderValue::try_from(value).ok().map(|value| (HeaderName::from_static(name), value)));
+            let value = HeaderValue::try_from(value).ok();
+            headers.extend(value.map(|value| (Some(HeaderName::from_static(name)), value)));
         }
         if upgrades {
             headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));

@@ -9,7 +9,7 @@ use url::Url;
 use crate::support::{self, ADA, Browser, Page, Tenant, World};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Proxy {
+pub enum Proxy {
     Nginx,
     Traefik,
     Caddy,
@@ -18,9 +18,9 @@ enum Proxy {
 
 use Proxy::{Caddy, Envoy, Nginx, Traefik};
 
-const PROXIES: [Proxy; 4] = [Nginx, Traefik, Caddy, Envoy];
+pub const PROXIES: [Proxy; 4] = [Nginx, Traefik, Caddy, Envoy];
 
-type Headers<'a> = &'a [(&'static str, &'a str)];
+pub type Headers<'a> = &'a [(&'static str, &'a str)];
 
 /// What a browser sends where it opens a page.
 const NAVIGATION: Headers =
@@ -75,7 +75,7 @@ async fn asks_at(proxy: Proxy, base: &str, browser: &Browser, request: (&str, &s
     }
 }
 
-async fn asks(proxy: Proxy, browser: &Browser, request: (&str, &str), headers: Headers<'_>) -> Page {
+pub async fn asks(proxy: Proxy, browser: &Browser, request: (&str, &str), headers: Headers<'_>) -> Page {
     asks_at(proxy, "/acme", browser, request, headers).await
 }
 
@@ -284,10 +284,17 @@ async fn on_own_hosts() -> World {
 
 /// A browser that followed `location` to the provider and back to `host`, where it was sent on to `lands`.
 async fn signed_in_at(world: &World, tenant: &str, host: &str, location: &str, lands: &str) -> Browser {
+    let (browser, back) = comes_back(world, host, location).await;
+    assert_eq!(back.header("location"), lands, "{tenant}: {}", back.body);
+    browser
+}
+
+/// A browser that followed `location` to the provider and back to `host`, and what it was answered there.
+pub async fn comes_back(world: &World, host: &str, location: &str) -> (Browser, Page) {
     let path = |url: &str| Url::parse(url).unwrap()[url::Position::BeforePath..].to_owned();
     let mut there = world.browser().with("host", host).with("x-forwarded-proto", "https");
     let begun = there.get(&path(location)).await;
-    assert_eq!(begun.status, StatusCode::FOUND, "{tenant}: {}", begun.body);
+    assert_eq!(begun.status, StatusCode::FOUND, "{location}: {}", begun.body);
     let mut at_provider = world.browser();
     let mut page = at_provider.get(begun.header("location")).await;
     while !page.header("location").starts_with("https://") {
@@ -295,8 +302,7 @@ async fn signed_in_at(world: &World, tenant: &str, host: &str, location: &str, l
         page = at_provider.get(next.as_str()).await;
     }
     let back = there.get(&path(page.header("location"))).await;
-    assert_eq!(back.header("location"), lands, "{}", back.body);
-    there
+    (there, back)
 }
 
 #[tokio::test]
@@ -506,7 +512,7 @@ async fn while_the_store_is_gone_nobody_is_sent_to_sign_in() {
 }
 
 /// A tenant at `login.acme.example`, an application at `app.acme.example`.
-async fn apart(cookie_domain: Option<&str>, may_return: bool) -> World {
+pub async fn apart(cookie_domain: Option<&str>, may_return: bool) -> World {
     let mut tenant = Tenant::start("acme").await;
     let client = tenant.settings.provider.client_id.clone();
     let base = "https://login.acme.example/acme";
@@ -573,7 +579,15 @@ async fn another_tenants_corner_of_a_shared_host_is_not_the_applications() {
     world.restart_with(|settings| settings.tenants[0].sign_in.return_to_origins = vec![pattern]).await;
     let login = |path: &str| format!("/acme/login?return_to={path}");
     assert_eq!(world.browser().get(&login("/reports")).await.status, StatusCode::FOUND);
-    for bad in ["/globex", "/globex/logout", "/globex?a", "/x/../globex/logout", "//evil.example", "/.//evil.example"] {
+    for bad in [
+        "/globex",
+        "/globex/logout",
+        "/%2567lobex/logout",
+        "/globex?a",
+        "/x/../globex/logout",
+        "//evil.example",
+        "/.//evil.example",
+    ] {
         let page = world.browser().get(&login(bad)).await;
         assert_eq!((page.status, page.code()), (StatusCode::BAD_REQUEST, "return_to_refused"), "{bad}");
     }
@@ -725,6 +739,16 @@ async fn a_step_up_asks_for_what_the_rule_demands_and_no_request_lowers_it() {
     .await;
     let page = world.browser().get("/acme/login?step_up=0").await;
     assert!(page.header("location").contains("max_age=60") && page.header("location").contains("acr_values=phr"));
+}
+
+#[tokio::test]
+async fn a_path_full_of_endpoints_is_read_once() {
+    let world = acme().await;
+    let mut asking = world.browser().with("x-forwarded-proto", "http");
+    let path = format!("/nobody{}", "/auth/envoy".repeat(2700));
+    // It took longer by a hundred times when what follows each of them was read.
+    let page = tokio::time::timeout(std::time::Duration::from_secs(3), asking.get(&path)).await.unwrap();
+    assert_eq!(page.status, StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 //! keeps cookies.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod agreement;
 mod bearer;
 mod callback;
 mod faults;
@@ -12,9 +13,11 @@ mod local;
 mod logout;
 mod own_sessions;
 mod policy;
+mod redirects;
 mod renewal;
 mod requests;
 mod reverse_proxy;
 mod sessions;
 mod sign_out;
 mod support;
+mod trust;
