@@ -5,6 +5,7 @@ mod policy;
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use super::*;
 use crate::secret::ExposeSecret as _;
@@ -189,6 +190,31 @@ fn each_mistake_is_said_with_its_key_and_what_is_allowed() {
         "federated_logout",
         "Auth0 tenants only",
     );
+}
+
+#[test]
+fn apis_and_limits_of_local_sessions_are_read_and_checked() {
+    let with = |lines: &str| format!("{ACME}{lines}\n");
+    let lines = "csrf = false\n[api]\naudiences = [\"https://api\"]\nsigning_alg = \"ES256\"\n\
+                 [local]\nsession_idle = \"5m\"\nsession_absolute = \"1h\"";
+    let tenant = Folder::with(&[("tenants/a.toml", &with(lines))]).good().tenants.remove(0);
+    assert_eq!((tenant.csrf, tenant.api.audiences.as_slice()), (false, &["https://api".to_owned()][..]));
+    assert_eq!(tenant.api.signing_alg, SigningAlg::Es256);
+    let minutes = |limit: Duration| limit.as_secs() / 60;
+    assert_eq!((minutes(tenant.session.local_idle), minutes(tenant.session.local_absolute)), (5, 60));
+    refused(&with("[api]\nsigning_alg = \"HS256\""), "api.signing_alg", "is not known");
+    refused(&with("[api]\naudiences = [\"abc\"]"), "api.audiences", "holds client_id");
+    refused(&with("[local]\nsession_idle = \"2h\"\nsession_absolute = \"1h\""), "local.session_idle", "longer than");
+    refused(&with("csrf = \"off\""), "csrf", "must be true or false");
+
+    let of = |client: &str, api: &str| {
+        format!("{}[api]\naudiences = [\"{api}\"]\n", ACME.replace("\"abc\"", &format!("\"{client}\"")))
+    };
+    let both =
+        |api: &str| Folder::with(&[("tenants/a.toml", &of("a", "https://a")), ("tenants/b.toml", &of("b", api))]);
+    assert_eq!(both("https://b").good().tenants.len(), 2);
+    let faults = both("https://a").faults();
+    assert_eq!(faults.iter().map(|fault| fault.key.as_str()).collect::<Vec<_>>(), ["api.audiences"], "{faults:?}");
 }
 
 #[test]

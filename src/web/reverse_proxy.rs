@@ -158,7 +158,7 @@ impl Passage<'_> {
         // What is empty is left out: nothing else can stand there. An upstream's own token goes before the tenant's.
         let now = self.gateway.clock.now();
         let known = identity_headers::of(self.tenant, permit, now)
-            .filter(|(name, value)| !value.is_empty() && !(passes && *name == header::AUTHORIZATION));
+            .filter(|(name, value)| !(value.is_empty() || passes && *name == header::AUTHORIZATION));
         headers.extend(known.map(|(name, value)| (name.clone(), value)));
         headers.extend(bearer_for(self.tenant, permit, settings).map(|bearer| (header::AUTHORIZATION, bearer)));
         let (scheme, authority) = self.place.origin.split_once("://").unwrap_or(("http", &self.place.origin));

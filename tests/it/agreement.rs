@@ -52,16 +52,13 @@ fn paths() -> impl Strategy<Value = String> {
 
 /// The same with some bytes escaped; what no request line can hold always is.
 fn respell(path: &str, escapes: &[u8]) -> String {
-    let mut out = String::new();
-    for (at, byte) in path.bytes().enumerate() {
-        match escapes[at % escapes.len()] {
-            _ if byte == b'/' || byte == b'%' => out.push(char::from(byte)),
-            0 if byte.is_ascii_graphic() => out.push(char::from(byte)),
-            2 => out += &format!("%{byte:02x}"),
-            _ => out += &format!("%{byte:02X}"),
-        }
-    }
-    out
+    let spell = |(at, byte): (usize, u8)| match escapes[at % escapes.len()] {
+        _ if byte == b'/' || byte == b'%' => char::from(byte).to_string(),
+        0 if byte.is_ascii_graphic() => char::from(byte).to_string(),
+        2 => format!("%{byte:02x}"),
+        _ => format!("%{byte:02X}"),
+    };
+    path.bytes().enumerate().map(spell).collect()
 }
 
 fn asked() -> impl Strategy<Value = Asked> {
@@ -111,7 +108,7 @@ impl Scene {
         let (toy, mut tenant) = (Toy::start().await, Tenant::start("acme").await);
         rules(&mut tenant.settings);
         tenant.settings.api.audiences = vec![API.to_owned()];
-        tenant.settings.prefix = "/.lychgate".to_owned();
+        "/.lychgate".clone_into(&mut tenant.settings.prefix);
         let mut upstream = toy.upstream();
         upstream.path = String::new();
         upstream.rewrite = strips.then(String::new);

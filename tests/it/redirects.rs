@@ -254,7 +254,7 @@ async fn every_way_to_begin_a_sign_in_takes_and_refuses_the_same_addresses() {
             match good {
                 true if way.starts_with("/acme/login/local") => assert_eq!(page.status, StatusCode::OK, "{way}"),
                 true => {
-                    assert!(page.header("location").starts_with(world.provider().issuer()), "{way}: {}", page.status)
+                    assert!(page.header("location").starts_with(world.provider().issuer()), "{way}: {}", page.status);
                 }
                 false => {
                     assert_eq!((page.status, page.code()), (StatusCode::BAD_REQUEST, "return_to_refused"), "{way}");

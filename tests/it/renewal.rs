@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use lychgate::config::{Condition, TenantSettings, Test};
+use lychgate::config::{Condition, IdentityValue, TenantSettings, Test};
 use lychgate::demo::{Endpoint, Fault, Trouble};
 use lychgate::flow::renewal;
 use lychgate::secret::ExposeSecret as _;
@@ -216,6 +216,36 @@ async fn renewing_ahead_waits_for_nothing() {
     assert_eq!(world.provider().refreshes(), 1);
     let after = session(&world, &browser).await.unwrap();
     assert!(after.access_token.as_ref().unwrap().issued_at > before.access_token.as_ref().unwrap().issued_at);
+}
+
+#[tokio::test]
+async fn a_proxy_that_asks_waits_for_no_provider_and_needs_no_new_cookie() {
+    let world = acme_with(|tenant| {
+        let token = tenant.identity.headers.iter_mut().find(|(name, _)| *name == "x-auth-request-access-token");
+        token.unwrap().1 = IdentityValue::AccessToken;
+    })
+    .await;
+    let browser = script(&world).await;
+    let ask = async || {
+        let mut asking = browser.clone().with("x-original-url", &world.url("/x")).with("x-original-method", "GET");
+        asking.headers.push(("x-forwarded-for", "203.0.113.7".to_owned()));
+        let page = asking.get("/acme/auth").await;
+        assert_eq!(page.status, 200, "{}", page.body);
+        assert!(!page.headers.contains_key("set-cookie"));
+        page.header("x-auth-request-access-token").to_owned()
+    };
+    let old = ask().await;
+    world.pass(LIFE - 30);
+    slow(&world);
+    assert_eq!(ask().await, old, "it is still good");
+    settle(&world).await;
+    let new = ask().await;
+    assert!(new != old && world.provider().refreshes() == 1);
+    world.pass(LIFE + 1);
+    assert_eq!(ask().await, "", "what has ended is not handed out");
+    settle(&world).await;
+    assert_ne!(ask().await, new);
+    assert_eq!(world.provider().refreshes(), 2);
 }
 
 #[tokio::test]

@@ -81,7 +81,7 @@ async fn proxied() -> (World, Toy) {
     let world = support::acme_with(|tenant| {
         rules(tenant);
         tenant.hosts = vec!["app.acme.example".to_owned()];
-        tenant.prefix = "/.lychgate".to_owned();
+        "/.lychgate".clone_into(&mut tenant.prefix);
         tenant.upstreams = vec![upstream];
     })
     .await;

@@ -201,7 +201,7 @@ async fn a_web_socket_of_a_token_needs_no_page_and_ends_with_the_token() {
     let status = |opened: Result<_, Error>| match opened {
         Err(Error::Http(answer)) => answer.status(),
         Err(error) => panic!("{error}"),
-        Ok(_) => StatusCode::SWITCHING_PROTOCOLS,
+        Ok(()) => StatusCode::SWITCHING_PROTOCOLS,
     };
     assert_eq!(status(open("Bearer a.b.c", None).await.map(drop)), StatusCode::UNAUTHORIZED);
     let good = minted(&place, &json!({}));

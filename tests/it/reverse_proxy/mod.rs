@@ -161,17 +161,15 @@ async fn nobody_passes_without_a_session_and_no_byte_leaks() {
     assert_eq!(place.toy.seen.count(), 0);
 }
 
+fn public(path: &str) -> Rule {
+    let paths = vec![PathPattern::parse(path).unwrap()];
+    Rule { name: None, paths, methods: vec![], hosts: vec![], networks: Networks::default(), effect: Effect::Public }
+}
+
 #[tokio::test]
 async fn a_public_path_is_for_everybody_and_forged_headers_for_nobody() {
     let place = Place::with(|tenant, _| {
-        tenant.policy.rules = vec![Rule {
-            name: None,
-            paths: vec![PathPattern::parse("/app/public/**").unwrap()],
-            methods: Vec::new(),
-            hosts: Vec::new(),
-            networks: Networks::default(),
-            effect: Effect::Public,
-        }];
+        tenant.policy.rules = vec![public("/app/public/**")];
     })
     .await;
     let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap();
@@ -284,6 +282,30 @@ async fn the_most_specific_prefix_wins_and_our_prefix_is_ours() {
     assert_eq!((root.seen.count(), api.seen.count()), (2, 1));
     assert_eq!(browser.get("/acme/.lychgate/session").await.json()["tenant"], "acme");
     assert_eq!(browser.get("/acme/.lychgate/nothing").await.status, StatusCode::NOT_FOUND, "all below it is ours");
+}
+
+#[tokio::test]
+async fn an_upstream_may_have_a_host_of_its_own() {
+    let (one, two) = (Toy::start().await, Toy::start().await);
+    let world = support::acme_with(|tenant| {
+        tenant.hosts = vec!["one.acme.example".to_owned(), "two.acme.example".to_owned()];
+        "/.lychgate".clone_into(&mut tenant.prefix);
+        tenant.policy.rules = vec![public("/**")];
+        tenant.upstreams = [("one.acme.example", &one), ("two.acme.example", &two)]
+            .map(|(host, toy)| UpstreamSettings { host: Some(host.to_owned()), path: String::new(), ..toy.upstream() })
+            .into();
+    })
+    .await;
+    for (host, status, counts) in [
+        ("one.acme.example", StatusCode::OK, (1, 0)),
+        ("two.acme.example", StatusCode::OK, (1, 1)),
+        ("TWO.acme.example.:443", StatusCode::OK, (1, 2)),
+        ("three.acme.example", StatusCode::MISDIRECTED_REQUEST, (1, 2)),
+    ] {
+        let mut browser = world.browser().with("host", host).with("x-forwarded-proto", "https");
+        assert_eq!(browser.get("/x").await.status, status, "{host}");
+        assert_eq!((one.seen.count(), two.seen.count()), counts, "{host}");
+    }
 }
 
 #[tokio::test]
