@@ -64,6 +64,7 @@ pub(super) async fn serve(
 
     let keep_fresh = tokio::spawn(gateway.providers.clone().keep_fresh());
     let keep_keys = tokio::spawn(gateway.clone().keep_keys());
+    let keep_informed = tokio::spawn(gateway.sessions.clone().keep_informed());
     let keep_swept = tokio::spawn(gateway.sessions.clone().keep_swept());
     let keep_watched = tokio::spawn(gateway.sessions.clone().keep_watched());
     let operations = admin.map(|admin| {
@@ -89,6 +90,7 @@ pub(super) async fn serve(
     }
     keep_fresh.abort();
     keep_keys.abort();
+    keep_informed.abort();
     keep_swept.abort();
     keep_watched.abort();
     gateway.renewals.settled().await;

@@ -105,27 +105,31 @@ impl Sessions {
         ids: &[[u8; 32]],
         reason: EndReason,
     ) -> Result<usize, StoreError> {
-        let (store, cache, metrics) = (self.store.clone(), self.cache.clone(), Arc::clone(&self.metrics));
-        let ends = Arc::clone(&self.ends);
-        let (tenant, ids, now) = (tenant.clone(), ids.to_vec(), self.clock.now());
-        // Goes on even if nobody waits for it any more.
+        let (store, cache, news) = (self.store.clone(), self.cache.clone(), Arc::clone(&self.news));
+        let (ends, owner, ids, now) = (Arc::clone(&self.ends), tenant.clone(), ids.to_vec(), self.clock.now());
+        // Goes on to its end even if nobody waits for it any more.
         let ending = tokio::spawn(async move {
-            let ended = store.remove_many(&tenant, ids.clone(), now).await;
-            // Even if it failed: what is still there is read again.
-            for id_hash in ids {
-                watch::drop_from(&cache, id_hash).await;
-                ends.tell(id_hash);
+            let ended = store.remove_many(&owner, ids.clone(), now).await;
+            if ended.is_ok() {
+                watch::forget(&store, &cache, &news, &ends, &owner, &ids).await;
+            } else {
+                // Some may be gone: what is still there is read again, here and elsewhere.
+                for id_hash in &ids {
+                    watch::drop_from(&cache, *id_hash).await;
+                    ends.tell(*id_hash);
+                }
+                news.tell(&store, &[], &ids).await;
             }
-            let ended = ended?;
-            let label = metrics.tenant(&tenant);
-            metrics.sessions_ended_total.with_label_values(&[label, reason.as_str()]).inc_by(ended as u64);
-            if store.counts() {
-                metrics.sessions_active.with_label_values(&[label]).sub(ended as i64);
-            }
-            Ok(ended)
+            ended
         });
         // The task fails only when the runtime ends.
-        ending.await.unwrap_or(Err(StoreError::Closed))
+        let ended = ending.await.unwrap_or(Err(StoreError::Closed))?;
+        let label = self.metrics.tenant(tenant);
+        self.metrics.sessions_ended_total.with_label_values(&[label, reason.as_str()]).inc_by(ended as u64);
+        if self.store.counts() {
+            self.metrics.sessions_active.with_label_values(&[label]).sub(ended as i64);
+        }
+        Ok(ended)
     }
 
     /// A name for `session` in its user's own hands: nobody can guess it, and it names nothing among the sessions of

@@ -15,6 +15,7 @@ mod own_sessions;
 mod policy;
 mod redirects;
 mod renewal;
+mod replicas;
 mod requests;
 mod reverse_proxy;
 mod sessions;
