@@ -26,15 +26,15 @@ pub fn canonical_name(name: &str) -> String {
     folded.nfkc().collect()
 }
 
-/// Checks a name: it stands in files, pages and headers.
+/// Checks a name: it stands in files, where a line that begins with `#` is a comment, in pages and headers.
 ///
 /// # Errors
 /// Says what is wrong, as the end of a sentence.
 pub fn check_name(name: &str) -> Result<(), String> {
     if name.is_empty() || name.trim() != name {
         Err("is empty or has space around it".to_owned())
-    } else if name.contains(|c: char| c.is_control() || c == ':') {
-        Err("holds a colon or a control character".to_owned())
+    } else if name.starts_with('#') || name.contains(|c: char| c.is_control() || c == ':') {
+        Err("begins with #, or holds a colon or a control character".to_owned())
     } else if name.chars().count() > NAME_MAX {
         Err(format!("is longer than {NAME_MAX} characters"))
     } else {
@@ -154,7 +154,7 @@ mod tests {
     #[test]
     fn a_name_fits_into_files_and_headers() {
         assert_eq!(check_name("ada lovelace"), Ok(()));
-        for bad in ["", " ada", "a:b", "a\nb", &"a".repeat(129)] {
+        for bad in ["", " ada", "a:b", "a\nb", "#ada", &"a".repeat(129)] {
             assert!(check_name(bad).is_err(), "{bad}");
         }
     }

@@ -17,6 +17,7 @@ use crate::metrics::Metrics;
 use crate::net::{Networks, Scheme, Visitor, split_port};
 use crate::oidc::Providers;
 use crate::pages::{Pages, PagesError};
+use crate::request_path::RequestPath;
 use crate::secret::{RingKey, RingKeyError};
 use crate::session::{OpenError, Sessions};
 use crate::tenant::{Place, ReturnTo, ReturnToError, Tenant, TenantError};
@@ -253,8 +254,12 @@ impl Tenants {
     /// Says what kept it from being one.
     pub fn return_to(&self, tenant: &Tenant, place: &Place, unverified: &str) -> Result<ReturnTo, ReturnToError> {
         let return_to = tenant.return_to(place, unverified)?;
-        let first = return_to.as_str().strip_prefix('/').and_then(|path| path.split(['/', '?', '#']).next());
-        match first.and_then(|first| self.get(first)) {
+        // The first segment, as our router reads it.
+        let path = return_to.as_str();
+        let end =
+            path.char_indices().skip(1).find(|(_, c)| matches!(c, '/' | '?' | '#')).map_or(path.len(), |(at, _)| at);
+        let first = RequestPath::parse(&path[..end]).ok();
+        match first.and_then(|first| self.get(&first.as_str()[1..])) {
             Some(other) if !place.mount.is_empty() && other.id() != tenant.id() => Err(ReturnToError::OutsideTenant),
             _ => Ok(return_to),
         }

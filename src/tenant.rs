@@ -8,6 +8,7 @@ use url::Url;
 use crate::config::{TenantSettings, UpstreamSettings};
 use crate::local::Accounts;
 use crate::oidc::{Bearer, Provider, ProviderSetupError, Providers};
+use crate::request_path::RequestPath;
 use crate::secret::{Key, RingKey};
 use crate::tenant_id::TenantId;
 use crate::upstream::{Upstream, UpstreamSetupError};
@@ -123,19 +124,22 @@ impl Tenant {
     }
 }
 
-/// On our own origin: not to a route that would act again, and not out of the tenant's corner but where an application
-/// shares the origin. What is left is a path alone, and one that begins with two slashes would name a host (RFC 3986,
+/// On our own origin: not to a route that would act again, however it is spelled, and not out of the tenant's corner but
+/// where an application shares the origin. What is left is a path alone, and one that begins with two slashes would name a host (RFC 3986,
 /// section 4.2).
 fn return_to_own(place: &Place, url: &Url, shared: bool) -> Result<ReturnTo, ReturnToError> {
     let path = url.path();
     if path.starts_with("//") {
         return Err(ReturnToError::Malformed);
     }
-    let below = path.strip_prefix(&place.mount).filter(|rest| rest.is_empty() || rest.starts_with('/'));
+    // As our router reads it; what that refuses is nobody's route.
+    let read = RequestPath::parse(path);
+    let read = read.as_ref().map_or(path, RequestPath::as_str);
+    let below = read.strip_prefix(&place.mount).filter(|rest| rest.is_empty() || rest.starts_with('/'));
     if below.is_none() && !shared {
         return Err(ReturnToError::OutsideTenant);
     }
-    let route = path.strip_prefix(&place.base).unwrap_or_default().trim_end_matches('/');
+    let route = read.strip_prefix(&place.base).unwrap_or_default().trim_end_matches('/');
     if ["/login", "/login/local", "/signup", "/callback", "/logout"].contains(&route) {
         return Err(ReturnToError::OwnRoute);
     }

@@ -8,7 +8,7 @@ use url::Url;
 
 use super::{IdentitySettings, PolicySettings, TokenSettings, UpstreamSettings, values};
 use crate::credentials::PasswordHash;
-use crate::secret::SecretString;
+use crate::secret::{ExposeSecret as _, SecretString, base64url, sha256};
 use crate::tenant_id::TenantId;
 
 /// Everything one tenant file says, checked.
@@ -262,6 +262,13 @@ impl LocalUser {
     /// Their `sub`, in Auth0's form: an application that sees no issuer cannot take it for a provider's.
     pub fn subject(&self) -> String {
         format!("local|{}", self.name)
+    }
+
+    /// A hash of all that is known about them, the hash of the password included: another one is another account.
+    pub fn fingerprint(&self) -> String {
+        let Self { name, password_hash, email, display_name, groups, claims } = self;
+        let all = (name, password_hash.to_text().expose_secret(), email, display_name, groups, claims);
+        base64url(&sha256(&serde_json::to_vec(&all).expect("texts make JSON")))
     }
 }
 

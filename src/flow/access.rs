@@ -17,7 +17,7 @@ use crate::tenant::Tenant;
 
 /// The session that this value of the session cookie opens at `tenant`. One that another provider began is none: its
 /// `sub` may be somebody else's at this one, and its tokens are no business of this one. Nor is one of a local account
-/// that is gone.
+/// that is gone, or has another password or other rights by now.
 ///
 /// # Errors
 /// The store did not answer; nothing is known about the session then.
@@ -28,7 +28,7 @@ pub async fn session(
 ) -> Result<Option<Arc<Session>>, StoreError> {
     let found = gateway.sessions.find(tenant.id(), &tenant.settings.session, unverified_cookie).await?;
     Ok(found.filter(|session| match (&tenant.accounts, session.is_local()) {
-        (Some(accounts), true) => accounts.have(&session.sub),
+        (Some(accounts), true) => accounts.have(&session.sub, session.sid.as_deref()),
         (None, true) => false,
         (_, false) => session.issuer == tenant.settings.provider.issuer,
     }))

@@ -111,7 +111,7 @@ async fn checked(
         issuer: LOCAL_ISSUER.to_owned(),
         claims,
         sub,
-        sid: None,
+        sid: Some(user.fingerprint()),
         id_token: String::new().into(),
         access_token: String::new().into(),
         access_token_expires_at: None,

@@ -3,7 +3,7 @@
 
 mod limits;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -28,7 +28,8 @@ const PASSWORD_MAX: usize = 1024;
 /// The local accounts of one tenant; at least one.
 pub struct Accounts {
     users: HashMap<String, LocalUser>,
-    subjects: HashSet<String>,
+    /// The fingerprints, by `sub`.
+    fingerprints: HashMap<String, String>,
     hashes: Vec<PasswordHash>,
     /// Chooses the hash that an unknown name is measured by.
     key: Key,
@@ -39,13 +40,13 @@ impl Accounts {
     pub fn new(users: &[LocalUser]) -> Option<Self> {
         let hashes = users.iter().map(|user| user.password_hash.clone()).collect();
         let by_name = users.iter().map(|user| (canonical_name(&user.name), user.clone())).collect();
-        let subjects = users.iter().map(LocalUser::subject).collect();
-        (!users.is_empty()).then(|| Self { users: by_name, subjects, hashes, key: Key::generate() })
+        let fingerprints = users.iter().map(|user| (user.subject(), user.fingerprint())).collect();
+        (!users.is_empty()).then(|| Self { users: by_name, fingerprints, hashes, key: Key::generate() })
     }
 
-    /// Whether somebody of this `sub` still has an account.
-    pub fn have(&self, sub: &str) -> bool {
-        self.subjects.contains(sub)
+    /// Whether somebody of this `sub` still has the account of this fingerprint.
+    pub fn have(&self, sub: &str, fingerprint: Option<&str>) -> bool {
+        self.fingerprints.get(sub).map(String::as_str).is_some_and(|known| Some(known) == fingerprint)
     }
 
     /// The account of this name, and the hash to verify the password with: if there is no such account, that of another,

@@ -36,7 +36,7 @@ pub struct NewSession {
     pub issuer: String,
     /// The subject: who it is, unique at the issuer.
     pub sub: String,
-    /// The provider's own id of its session.
+    /// The provider's own id of its session; of a local account, what it was at the sign-in.
     pub sid: Option<String>,
     /// Everything known about the identity.
     pub claims: Map<String, Value>,
@@ -70,7 +70,7 @@ pub struct Session {
     pub issuer: String,
     /// The subject.
     pub sub: String,
-    /// The provider's own id of its session.
+    /// The provider's own id of its session; of a local account, what it was at the sign-in.
     pub sid: Option<String>,
     /// Everything known about the identity.
     pub claims: Map<String, Value>,

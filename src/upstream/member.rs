@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::uri::{Authority, Scheme};
-use http::{Extensions, Request, Response, Uri};
+use http::{Extensions, HeaderValue, Method, Request, Response, Uri, header};
+use hyper::body::Body as _;
 use hyper_util::client::legacy;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::Instant;
@@ -167,10 +168,16 @@ impl Member {
         let mut parts = http::uri::Parts::default();
         (parts.scheme, parts.authority, parts.path_and_query) =
             (Some(scheme), Some(authority), Some(head.target.clone()));
+        // With these methods hyper sends no body, unless it is told how.
+        let asks = matches!(head.method, Method::GET | Method::HEAD);
+        let is_untold = !body.is_end_stream() && !head.headers.contains_key(header::CONTENT_LENGTH);
         let mut request = Request::new(body);
         *request.uri_mut() = Uri::from_parts(parts).expect("scheme, host and path make a URI");
         *request.method_mut() = head.method.clone();
         *request.headers_mut() = head.headers.clone();
+        if asks && is_untold {
+            request.headers_mut().insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
         request
     }
 }

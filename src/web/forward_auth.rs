@@ -94,9 +94,11 @@ impl From<Refused> for Box<Denial> {
 /// tenant's own and tells which tenant it is. Forwarding headers count only as far as the flavour reads them.
 pub(super) fn find(gateway: &Gateway, request: &Request) -> Option<Question> {
     let mut found = None;
-    for (base, flavour) in splits(request.path()) {
-        let asked_host = request.asked_host(Scheme::Https);
-        let tenant = match asked_host.as_ref().ok().and_then(|host| gateway.tenants.of_host(host)) {
+    let mut parts = splits(request.path()).peekable();
+    parts.peek()?;
+    let host_owner = request.asked_host(Scheme::Https).ok().and_then(|host| gateway.tenants.of_host(&host));
+    for (base, flavour) in parts {
+        let tenant = match host_owner {
             Some(tenant) => Some(tenant).filter(|tenant| tenant.settings.prefix == base),
             None => by_path(gateway, base).or_else(|| by_application(gateway, request, base, flavour)),
         };
@@ -131,13 +133,15 @@ fn by_path<'g>(gateway: &'g Gateway, base: &str) -> Option<&'g Arc<Tenant>> {
     gateway.tenants.get(id).filter(|tenant| tenant.settings.prefix == prefix)
 }
 
+/// The tenant of the application's host, as the proxy's headers tell it. Envoy keeps the host of the request itself, which
+/// was looked at before; and its paths hold as many endpoints as somebody cares to write, too many to read each.
 fn by_application<'g>(
     gateway: &'g Gateway,
     request: &Request,
     base: &str,
     flavour: Flavour,
 ) -> Option<&'g Arc<Tenant>> {
-    if !gateway.trusted_proxies.contains(request.peer()) {
+    if matches!(flavour, Flavour::Envoy(_)) || !gateway.trusted_proxies.contains(request.peer()) {
         return None;
     }
     let original = read(request, flavour).ok()?;

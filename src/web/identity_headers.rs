@@ -55,9 +55,8 @@ pub(super) fn of<'a>(
 /// The address, unless the provider says that nobody has verified it: an application takes it for the person.
 fn email(who: Identity<'_>) -> Option<&str> {
     let unverified = match who.claims.get("email_verified") {
-        Some(Value::Bool(verified)) => !verified,
-        Some(Value::String(text)) => text != "true",
-        _ => false,
+        None | Some(Value::Null) => false,
+        Some(verified) => *verified != true && *verified != "true",
     };
     who.claims.get("email").and_then(Value::as_str).filter(|_| !unverified)
 }
@@ -160,6 +159,9 @@ mod tests {
             (json!({"email": "a@b.example", "email_verified": "true"}), Some("a@b.example")),
             (json!({"email": "a@b.example", "email_verified": false}), None),
             (json!({"email": "a@b.example", "email_verified": "false"}), None),
+            (json!({"email": "a@b.example", "email_verified": 0}), None),
+            (json!({"email": "a@b.example", "email_verified": [false]}), None),
+            (json!({"email": "a@b.example", "email_verified": null}), Some("a@b.example")),
             (json!({"email": 7}), None),
         ] {
             let claims = claims.as_object().unwrap();

@@ -85,7 +85,9 @@ async fn observed(gateway: &Gateway, health: &Health, mut request: Request) -> R
     answers::set(&mut response, REQUEST_ID, request.id());
     let status = response.status();
     let tenant = answered.tenant.as_ref().map_or(crate::metrics::NO_TENANT, |tenant| gateway.metrics.tenant(tenant));
-    let labels = [tenant, answered.route, request.method_label(), status.as_str()];
+    // An application may make numbers up.
+    let label = status.canonical_reason().map_or("other", |_| status.as_str());
+    let labels = [tenant, answered.route, request.method_label(), label];
     gateway.metrics.http_requests_total.with_label_values(&labels).inc();
     let took = started.elapsed();
     gateway.metrics.http_request_duration_seconds.with_label_values(&[answered.route]).observe(took.as_secs_f64());

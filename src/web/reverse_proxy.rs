@@ -168,7 +168,8 @@ impl Passage<'_> {
             ("x-forwarded-host", authority.to_owned()),
             ("x-request-id", self.request.id().to_owned()),
         ] {
-            headers.extend(HeaderValue::try_from(value).ok().map(|value| (HeaderName::from_static(name), value)));
+            let value = HeaderValue::try_from(value).ok();
+            headers.extend(value.map(|value| (Some(HeaderName::from_static(name)), value)));
         }
         if upgrades {
             headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));

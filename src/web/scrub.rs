@@ -24,10 +24,6 @@ const OURS: [&str; 3] = ["FORWARDED", "X_REAL_IP", "X_REWRITE_URL"];
 
 /// Takes out of a request what may not reach an application; `names` are headers that the tenant sets besides.
 pub(super) fn request<'a>(headers: &mut HeaderMap, names: impl Iterator<Item = &'a HeaderName>) {
-    if headers.contains_key(header::TRANSFER_ENCODING) {
-        // Where both stand, the length is a lie (RFC 9112, section 6.3).
-        headers.remove(header::CONTENT_LENGTH);
-    }
     hop_by_hop(headers);
     let names: Vec<&HeaderName> = names.collect();
     remove_where(headers, |name| is_ours(name) || names.iter().any(|own| same(name, own.as_str())));
@@ -54,6 +50,10 @@ pub(super) fn response(headers: &mut HeaderMap) {
 }
 
 fn hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        // Where both stand, the length is a lie (RFC 9112, section 6.3).
+        headers.remove(header::CONTENT_LENGTH);
+    }
     let named = |value: &HeaderValue| -> Vec<HeaderName> {
         let names = value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
         names.filter_map(|name| HeaderName::from_bytes(name).ok()).collect()
@@ -233,6 +233,8 @@ mod tests {
             ("connection", "keep-alive, x-hop"),
             ("x-hop", "1"),
             ("cache-control", "max-age=60"),
+            ("content-length", "3"),
+            ("transfer-encoding", "chunked"),
         ]);
         response(&mut answer);
         let expected =

@@ -579,7 +579,15 @@ async fn another_tenants_corner_of_a_shared_host_is_not_the_applications() {
     world.restart_with(|settings| settings.tenants[0].sign_in.return_to_origins = vec![pattern]).await;
     let login = |path: &str| format!("/acme/login?return_to={path}");
     assert_eq!(world.browser().get(&login("/reports")).await.status, StatusCode::FOUND);
-    for bad in ["/globex", "/globex/logout", "/globex?a", "/x/../globex/logout", "//evil.example", "/.//evil.example"] {
+    for bad in [
+        "/globex",
+        "/globex/logout",
+        "/%2567lobex/logout",
+        "/globex?a",
+        "/x/../globex/logout",
+        "//evil.example",
+        "/.//evil.example",
+    ] {
         let page = world.browser().get(&login(bad)).await;
         assert_eq!((page.status, page.code()), (StatusCode::BAD_REQUEST, "return_to_refused"), "{bad}");
     }
@@ -731,6 +739,16 @@ async fn a_step_up_asks_for_what_the_rule_demands_and_no_request_lowers_it() {
     .await;
     let page = world.browser().get("/acme/login?step_up=0").await;
     assert!(page.header("location").contains("max_age=60") && page.header("location").contains("acr_values=phr"));
+}
+
+#[tokio::test]
+async fn a_path_full_of_endpoints_is_read_once() {
+    let world = acme().await;
+    let mut asking = world.browser().with("x-forwarded-proto", "http");
+    let path = format!("/nobody{}", "/auth/envoy".repeat(2700));
+    // It took longer by a hundred times when what follows each of them was read.
+    let page = tokio::time::timeout(std::time::Duration::from_secs(3), asking.get(&path)).await.unwrap();
+    assert_eq!(page.status, StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]

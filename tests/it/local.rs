@@ -334,12 +334,18 @@ async fn a_restart_keeps_a_local_session_and_its_limits() {
 }
 
 #[tokio::test]
-async fn the_sessions_of_an_account_that_is_gone_are_over() {
-    for left in [vec![], vec![LocalUser::new("somebody else", PasswordHash::of(&PASSWORD.into()))]] {
+async fn the_sessions_of_an_account_that_is_gone_or_another_are_over() {
+    let changes: [fn(&mut Vec<LocalUser>); 4] = [
+        Vec::clear,
+        |users| users.iter_mut().for_each(|user| user.name.push('2')),
+        |users| users.iter_mut().for_each(|user| user.password_hash = PasswordHash::of(&PASSWORD.into())),
+        |users| users.iter_mut().for_each(|user| user.groups = vec!["others".to_owned()]),
+    ];
+    for (number, change) in changes.into_iter().enumerate() {
         let mut world = acme().await;
         let mut browser = signed_in(&world).await;
-        world.restart_with(|settings| settings.tenants[0].local_users = left).await;
-        assert_eq!(browser.session("acme").await, None);
+        world.restart_with(|settings| change(&mut settings.tenants[0].local_users)).await;
+        assert_eq!(browser.session("acme").await, None, "{number}");
     }
 }
 

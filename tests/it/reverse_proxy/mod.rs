@@ -99,6 +99,7 @@ async fn an_application_learns_who_asks_and_believes_nobody_else() {
         ("Cookie", "app=1; lychgate-globex=x"),
         ("Accept-Language", "de"),
         ("Authorization", "Basic YTpi"),
+        ("X-Request-Id", "given-by-us"),
     ] {
         request = request.header(name, value);
     }
@@ -109,6 +110,7 @@ async fn an_application_learns_who_asks_and_believes_nobody_else() {
     assert_eq!(header(&seen, "authorization"), ["Basic YTpi"]);
     assert_eq!(header(&seen, "x-auth-request-email"), [support::ADA]);
     assert_eq!(header(&seen, "x-auth-request-user").len(), 1);
+    assert_eq!(header(&seen, "x-request-id"), ["given-by-us"], "once");
     assert_eq!(header(&seen, "x-forwarded-for"), ["127.0.0.1"]);
     assert_eq!(header(&seen, "x-forwarded-proto"), ["http"]);
     assert_eq!(header(&seen, "x-forwarded-host"), [place.world.address.to_string()]);
@@ -178,7 +180,7 @@ async fn a_public_path_is_for_everybody_and_forged_headers_for_nobody() {
     for path in
         ["/acme/app/public/../x", "/acme/app/public/%2e%2e/x", "/acme/app/x?a=/app/public/", "/acme/app/publicx"]
     {
-        let answer = raw_as("", &place, &format!("GET {path} HTTP/1.1"), "connection: close\r\n").await;
+        let answer = raw_as("", &place, &format!("GET {path} HTTP/1.1"), "connection: close\r\n", "").await;
         assert!(answer.starts_with("HTTP/1.1 400") || answer.starts_with("HTTP/1.1 302"), "{path}: {answer}");
     }
     assert_eq!(place.toy.seen.count(), 1);
@@ -213,7 +215,7 @@ async fn a_path_has_one_form_for_all_and_the_query_stays() {
         ("/acme/app/%61?x=%61&/../y=//", "/acme/app/a?x=%61&/../y=//"),
         ("/acme/%61pp/%C3%A4?", "/acme/app/%C3%A4?"),
     ] {
-        let stream = raw(&place, &format!("GET {asked} HTTP/1.1"), "connection: close\r\n").await;
+        let stream = raw(&place, &format!("GET {asked} HTTP/1.1"), "connection: close\r\n", "").await;
         assert!(stream.contains(&format!("\"target\":\"{target}\"")), "{asked}: {stream}");
     }
     let before = place.toy.seen.count();
@@ -221,22 +223,22 @@ async fn a_path_has_one_form_for_all_and_the_query_stays() {
         ["/acme/app/../x", "/acme/app/%2e%2e/x", "/acme/app//x", "/acme/app/a%2fb", "/acme/app/a;b", "/acme/app\\x"]
     {
         let stream =
-            raw(&place, &format!("GET {path} HTTP/1.1"), "connection: close\r\naccept: application/json\r\n").await;
+            raw(&place, &format!("GET {path} HTTP/1.1"), "connection: close\r\naccept: application/json\r\n", "").await;
         assert!(stream.starts_with("HTTP/1.1 400"), "{path}: {stream}");
     }
     assert_eq!(place.fetch(Method::GET, "/acme/apple").send().await.unwrap().status(), StatusCode::NOT_FOUND);
     assert_eq!(place.toy.seen.count(), before);
 }
 
-/// What comes back for a head written by hand.
-async fn raw(place: &Place, line: &str, headers: &str) -> String {
-    raw_as(&cookies(&place.ada), place, line, headers).await
+/// What comes back for a request written by hand.
+async fn raw(place: &Place, line: &str, headers: &str, body: &str) -> String {
+    raw_as(&cookies(&place.ada), place, line, headers, body).await
 }
 
-async fn raw_as(cookies: &str, place: &Place, line: &str, headers: &str) -> String {
+async fn raw_as(cookies: &str, place: &Place, line: &str, headers: &str, body: &str) -> String {
     let mut stream = tokio::net::TcpStream::connect(place.world.address).await.unwrap();
-    let head = format!("{line}\r\nhost: {}\r\ncookie: {cookies}\r\n{headers}\r\n", place.world.address);
-    stream.write_all(head.as_bytes()).await.unwrap();
+    let request = format!("{line}\r\nhost: {}\r\ncookie: {cookies}\r\n{headers}\r\n{body}", place.world.address);
+    stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
     answer

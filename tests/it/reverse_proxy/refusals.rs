@@ -111,7 +111,7 @@ async fn what_is_refused_reaches_no_application() {
         (&ada, "CONNECT /acme/app/x HTTP/1.1", String::new(), "501"),
     ]);
     for (cookie, line, headers, status) in &cases {
-        let answer = raw_as(cookie, &place, line, &format!("connection: close\r\n{headers}")).await;
+        let answer = raw_as(cookie, &place, line, &format!("connection: close\r\n{headers}"), "").await;
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{line} {headers}: {answer}");
         assert_eq!(place.toy.seen.count(), 0, "{line} {headers}");
     }
@@ -121,14 +121,15 @@ async fn what_is_refused_reaches_no_application() {
         .restart_with(|settings| settings.tenants[0].policy.access.emails = vec!["bob@acme.example".into()])
         .await;
     for headers in [PAGE, SCRIPT] {
-        let answer = raw_as(&ada, &place, "GET /acme/app/x HTTP/1.1", &format!("connection: close\r\n{headers}")).await;
+        let answer =
+            raw_as(&ada, &place, "GET /acme/app/x HTTP/1.1", &format!("connection: close\r\n{headers}"), "").await;
         assert!(answer.starts_with("HTTP/1.1 403"), "whom [access] no longer admits: {answer}");
     }
     // After a restart no session is in memory.
     place.world.restart_with(|_| {}).await;
     let other = rusqlite::Connection::open(place.world.data_dir().join("lychgate.db")).unwrap();
     other.execute_batch("DROP TABLE sessions").unwrap();
-    let answer = raw_as(&ada, &place, "GET /acme/app/x HTTP/1.1", &format!("connection: close\r\n{PAGE}")).await;
+    let answer = raw_as(&ada, &place, "GET /acme/app/x HTTP/1.1", &format!("connection: close\r\n{PAGE}"), "").await;
     assert!(answer.starts_with("HTTP/1.1 503") && !answer.contains("\r\nlocation"), "the store is gone: {answer}");
     assert_eq!(place.toy.seen.count(), 0);
 }
@@ -167,7 +168,7 @@ async fn what_is_no_answer_of_an_application_is_shown_to_nobody() {
         let begins = &said[..said.len().min(80)];
         for headers in [PAGE, SCRIPT] {
             let headers = format!("connection: close\r\n{headers}");
-            let answer = raw_as(&cookies(&place.ada), &place, "GET /acme/app/x HTTP/1.1", &headers).await;
+            let answer = raw_as(&cookies(&place.ada), &place, "GET /acme/app/x HTTP/1.1", &headers, "").await;
             assert!(answer.starts_with("HTTP/1.1 502"), "{begins}: {answer}");
             assert!(answer.contains("upstream_failed") && !answer.contains("SECRET"), "{begins}: {answer}");
         }

@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 use super::toy::{Toy, upstream};
-use super::{Place, code, cookies, header};
+use super::{Place, code, cookies, header, raw};
 use crate::support::{Tenant, World};
 
 /// Longer than the limits of the server in these tests.
@@ -75,6 +75,22 @@ async fn a_client_may_speak_http2() {
     assert_eq!(place.seen(request(Method::GET, "/acme/app/x")).await["method"], "GET");
     place.toy.seen.events.send("data: 1\n\n").unwrap();
     assert_eq!(events.next().await.unwrap().unwrap(), "data: 1\n\n");
+}
+
+#[tokio::test]
+async fn a_body_of_unknown_length_passes_with_any_method() {
+    let place = Place::new().await;
+    for method in ["GET", "DELETE", "POST"] {
+        for framing in ["transfer-encoding: chunked\r\n", "transfer-encoding: chunked\r\ncontent-length: 3\r\n"] {
+            let head = format!("{framing}connection: close\r\nsec-fetch-site: same-origin\r\n");
+            let seen = raw(&place, &format!("{method} /acme/app/x HTTP/1.1"), &head, "5\r\nhello\r\n0\r\n\r\n").await;
+            assert!(seen.contains("\"body_length\":5"), "{method}: {seen}");
+        }
+    }
+    let client = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
+    let part = futures_util::stream::iter([Ok::<_, std::io::Error>("hello")]);
+    let request = client.get(place.world.url("/acme/app/x")).header("cookie", cookies(&place.ada));
+    assert_eq!(place.seen(request.body(reqwest::Body::wrap_stream(part))).await["body_length"], 5);
 }
 
 #[tokio::test]
@@ -178,6 +194,16 @@ async fn an_answer_without_a_body_has_none() {
             assert_eq!(answer.bytes().await.unwrap().len(), 0, "{path}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_status_that_nobody_knows_passes_and_is_counted_as_another() {
+    let place = Place::new().await;
+    assert_eq!(place.fetch(Method::GET, "/acme/app/odd").send().await.unwrap().status().as_u16(), 799);
+    let series = |status: &str| {
+        format!("lychgate_http_requests_total{{method=\"GET\",route=\"upstream\",status=\"{status}\",tenant=\"acme\"}}")
+    };
+    assert_eq!((place.world.metric(&series("other")), place.world.metric(&series("799"))), (1, 0));
 }
 
 #[tokio::test]

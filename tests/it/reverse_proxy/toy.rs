@@ -191,6 +191,7 @@ async fn answer(seen: &Arc<Seen>, mut request: Request<Incoming>) -> Response<Bo
             response
         }
         "same" => Response::builder().status(304).body(full("")).unwrap(),
+        "odd" => Response::builder().status(799).body(full("")).unwrap(),
         "empty" => Response::new(full("")),
         "never" => {
             let _given_up = GivenUp(Arc::clone(seen));
