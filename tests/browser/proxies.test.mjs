@@ -35,6 +35,7 @@ for (const name of NAMES) {
       "a script": { path: "/api", headers: { accept: "application/json", "sec-fetch-mode": "cors" } },
       "an old script": { path: "/api", headers: { "x-requested-with": "XMLHttpRequest", "sec-fetch-mode": null } },
       "a posted form": { path: "/orders", method: "POST", body: "a=b" },
+      "an old WebSocket": { path: "/chat", headers: { ...WEBSOCKET, "sec-fetch-mode": null } },
       "a WebSocket": { path: "/chat", headers: { ...WEBSOCKET, "sec-fetch-mode": "websocket" } },
     })) {
       const answer = await ask(request);

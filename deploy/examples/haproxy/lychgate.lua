@@ -7,7 +7,7 @@ local TIMEOUT = 5000 -- milliseconds
 -- What lychgate needs of the request: the session's cookie, a token, and what tells a navigation from a script.
 local ASKED = {
     "cookie", "authorization", "accept", "accept-language", "origin", "user-agent", "x-requested-with",
-    "purpose", "sec-purpose", "sec-fetch-mode", "sec-fetch-dest", "sec-fetch-site",
+    "purpose", "sec-purpose", "sec-fetch-mode", "sec-fetch-dest", "sec-fetch-site", "sec-websocket-key",
 }
 
 -- What the application learns. Each is set or removed, so that none can come from elsewhere.

@@ -47,7 +47,11 @@ impl Place {
 
     /// A request as a script of our own page makes it.
     fn fetch(&self, method: Method, path: &str) -> RequestBuilder {
-        let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+        self.fetch_by(&client(), method, path)
+    }
+
+    /// The same by a client that others share.
+    fn fetch_by(&self, client: &reqwest::Client, method: Method, path: &str) -> RequestBuilder {
         client
             .request(method, self.world.url(path))
             .header("cookie", cookies(&self.ada))
@@ -61,6 +65,10 @@ impl Place {
         assert_eq!(answer.status(), StatusCode::OK, "{}", answer.text().await.unwrap());
         answer.json().await.unwrap()
     }
+}
+
+fn client() -> reqwest::Client {
+    reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap()
 }
 
 fn cookies(browser: &Browser) -> String {
