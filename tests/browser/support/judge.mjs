@@ -1,0 +1,138 @@
+// Judges every answer that users of several gateways get while these, and what they stand on, fail: is it right, is it
+// wrong, or has it failed in a way that was announced?
+
+/** How long after the answer to a sign-out a session may still be taken for good, in milliseconds. */
+export const GRACE = 1000;
+
+/**
+ * What may go wrong, when, and until when. Everything else must not, at no time. All times are those of the driver: a
+ * request falls into a window if any of its time does.
+ *
+ * | window | begins | ends | what is announced |
+ * | --- | --- | --- | --- |
+ * | `kill` | a replica gets SIGKILL | 100 ms after its end | requests in flight may fail in any way |
+ * | `failover` | a master of Redis gets SIGKILL | 2 s after its replica is master | 5xx with `Retry-After`, never 401 |
+ * | `lost` | 1 s before such a SIGKILL | the SIGKILL | a session made within may be gone: sign in again |
+ *
+ * A drain (SIGTERM) and a rotation of the provider's keys have no window.
+ */
+export const WINDOWS = { killAfter: 100, failoverAfter: 2000, lostBefore: 1000 };
+
+/** The statuses that are answers, by path; any other is a failure. */
+const ANSWERS = {
+  "/acme/login": [302],
+  "/acme/callback": [303],
+  "/acme/dashboard": [200, 302],
+  "/acme/session": [200, 401],
+  "/acme/auth": [200, 401],
+  "/acme/token": [200, 401],
+  "/acme/logout": [302, 303],
+  "/acme/logged-out": [200],
+};
+
+export class Judge {
+  counts = new Map();
+  /** What was wrong, or failed outside windows, a line each. */
+  faults = [];
+  begun = performance.now();
+  #windows = [];
+
+  count(name, by = 1) {
+    this.counts.set(name, (this.counts.get(name) ?? 0) + by);
+  }
+
+  of(name) {
+    return this.counts.get(name) ?? 0;
+  }
+
+  /** Opens a window that begins at `from`; the function that it returns says when it ended. */
+  opens(kind, from = performance.now()) {
+    const window = { kind, from, to: Infinity };
+    this.#windows.push(window);
+    this.count(`windows: ${kind}`);
+    return () => {
+      window.to = performance.now() + WINDOWS[`${kind}After`];
+      this.count(`windows: ${kind}, ms`, Math.round(window.to - from));
+    };
+  }
+
+  isWithin(kind, from, to = from) {
+    return this.#windows.some((window) => window.kind === kind && from <= window.to && to >= window.from);
+  }
+
+  /** Takes note of an answer. Whether it is one: else it is a failure. */
+  answered({ where, path, sent, answered, status, headers, text }) {
+    this.count(`requests: ${where}`);
+    if (ANSWERS[path]?.includes(status)) {
+      return true;
+    }
+    const code = /"code":"(\w+)"|<code>(\w+)<\/code>/.exec(text)?.slice(1).find(Boolean);
+    const announced = status >= 500 && headers["retry-after"] !== undefined;
+    this.#failed({ where, path, sent, answered, what: `${status} ${code ?? ""}`, announced });
+    return false;
+  }
+
+  /** Takes note of a request that got no answer. */
+  broke({ where, path, sent, error }) {
+    this.count(`requests: ${where}`);
+    this.#failed({ where, path, sent, answered: performance.now(), what: error.message, announced: false });
+  }
+
+  #failed({ where, path, sent, answered, what, announced }) {
+    if (this.isWithin("kill", sent, answered)) {
+      this.count("failed requests: in the window of a kill");
+    } else if (announced && this.isWithin("failover", sent, answered)) {
+      this.count("failed requests: in the window of a failover");
+    } else {
+      this.count("failed requests: outside of windows");
+      this.#fault(`failed: ${where} ${path}: ${what}`, sent, answered);
+    }
+  }
+
+  /** A session was taken for good. */
+  accepted(session, { where, path, sent, answered }) {
+    this.count("checks: accepted");
+    if (session.ended !== undefined && sent > session.ended + GRACE) {
+      this.count("wrong answers: accepted after its end");
+      this.#fault(`accepted ${Math.round(sent - session.ended)} ms after its end: ${where} ${path}`, sent, answered);
+    }
+  }
+
+  /** A session was refused. Whether that is the session's end as far as its user is concerned. */
+  refused(session, { where, path, sent, answered }) {
+    this.count("checks: refused");
+    if (session.ending !== undefined && answered >= session.ending) {
+      return;
+    }
+    if (session.isLost) {
+      return;
+    }
+    session.isLost = true;
+    if (this.#mayBeLost(session)) {
+      this.count("sessions: lost in the window of a failover");
+      return;
+    }
+    this.count("wrong answers: refused although good");
+    const age = Math.round(sent - session.made.answered);
+    this.#fault(`refused although good, ${age} ms old: ${where} ${path}`, sent, answered);
+  }
+
+  /** Somebody else's session was shown. */
+  mistook(session, who, { where, path, sent, answered }) {
+    this.count("wrong answers: of somebody else");
+    this.#fault(`${who} instead of ${session.user}: ${where} ${path}`, sent, answered);
+  }
+
+  #mayBeLost({ made }) {
+    return this.#windows.some(
+      ({ kind, from }) => kind === "failover" && made.sent <= from && made.answered >= from - WINDOWS.lostBefore,
+    );
+  }
+
+  #fault(text, sent, answered) {
+    const at = (time) => ((time - this.begun) / 1000).toFixed(2);
+    const around = this.#windows.filter(({ from, to }) => answered >= from - 3000 && sent <= to + 3000);
+    const windows = around.map(({ kind, from, to }) => `${kind} ${at(from)}–${at(to)}`).join(", ");
+    this.faults.push(`${at(sent)}–${at(answered)} s: ${text}${windows && ` (near: ${windows})`}`);
+  }
+}
