@@ -1,6 +1,7 @@
 //! The one state struct of the process, the same in tests: tenants, sessions, pages, metrics, clock; and which tenant
 //! a request is for.
 
+mod keys;
 pub mod renewals;
 
 use std::collections::{BTreeMap, HashMap};
@@ -9,15 +10,16 @@ use std::sync::Arc;
 
 use url::Url;
 
+pub use self::keys::key_ring;
 use self::renewals::Renewals;
 use crate::clock::Clock;
 use crate::config::Settings;
+use crate::key_ring::{KeyFileError, KeyRing, MalformedKey};
 use crate::local::PasswordDesk;
 use crate::metrics::Metrics;
 use crate::net::{Networks, Scheme, Visitor, split_port};
 use crate::oidc::Providers;
 use crate::pages::{Pages, PagesError};
-use crate::secret::{RingKey, RingKeyError};
 use crate::session::{OpenError, Sessions};
 use crate::tenant::{Place, ReturnTo, ReturnToError, Tenant, TenantError};
 use crate::tenant_id::TenantId;
@@ -29,6 +31,8 @@ pub struct Gateway {
     pub tenants: Tenants,
     /// Their discovery documents and keys.
     pub providers: Arc<Providers>,
+    /// The keys that all others derive from.
+    pub ring: Arc<KeyRing>,
     /// Who is signed in.
     pub sessions: Arc<Sessions>,
     /// Verifies passwords of local accounts.
@@ -60,15 +64,12 @@ pub enum GatewayError {
         #[source]
         cause: std::io::Error,
     },
-    /// The root secret cannot be had.
-    #[error("root secret {path}")]
-    Secret {
-        /// The file, or `secret`.
-        path: String,
-        /// What is wrong with it.
-        #[source]
-        cause: RingKeyError,
-    },
+    /// The root secret of the settings is none.
+    #[error("root secret of the settings")]
+    Secret(#[from] MalformedKey),
+    /// The files of the root secret cannot be used.
+    #[error("root secret")]
+    KeyFile(#[from] KeyFileError),
     /// The session database cannot be opened.
     #[error("sessions")]
     Sessions(#[from] OpenError),
@@ -94,15 +95,18 @@ impl Gateway {
     pub async fn open(settings: &Settings, clock: Clock, metrics: Arc<Metrics>) -> Result<Self, GatewayError> {
         let pages = Pages::new(settings.templates_dir.as_deref())?;
         make_private_folder(&settings.data_dir)?;
-        let ring = ring_key(settings)?;
+        let ring = key_ring(settings)?;
+        keys::tell(&metrics, &ring.keys(), true);
         let providers = Providers::new(clock.clone(), metrics.clone());
         let tenants = Tenants::new(settings, &providers, &ring)?;
         let sessions =
-            Sessions::open(&settings.data_dir, ring, &settings.sessions, clock.clone(), metrics.clone()).await?;
+            Sessions::open(&settings.data_dir, ring.clone(), &settings.sessions, clock.clone(), metrics.clone())
+                .await?;
         metrics.tenants.with_label_values(&["active"]).set(tenants.by_id.len() as i64);
         Ok(Self {
             tenants,
             providers,
+            ring,
             sessions,
             passwords: PasswordDesk::new(clock.clone()),
             renewals: Renewals::new(clock.clone()),
@@ -127,20 +131,6 @@ fn make_private_folder(path: &std::path::Path) -> Result<(), GatewayError> {
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(path).map_err(|cause| GatewayError::DataFolder { path: path.display().to_string(), cause })
-}
-
-/// The root secret: as settings give it, else of the file in the data folder, made at the first start.
-///
-/// # Errors
-/// It cannot be read, or is no key.
-pub fn ring_key(settings: &Settings) -> Result<RingKey, GatewayError> {
-    use crate::secret::ExposeSecret as _;
-    if let Some(secret) = &settings.secret {
-        let key = RingKey::from_text(secret.expose_secret());
-        return key.map_err(|cause| GatewayError::Secret { path: "of the settings".to_owned(), cause });
-    }
-    let path = settings.data_dir.join("secret.key");
-    RingKey::read_or_make(&path).map_err(|cause| GatewayError::Secret { path: path.display().to_string(), cause })
 }
 
 /// All tenants, found by id or by host.
@@ -186,7 +176,7 @@ pub enum Destination<'a> {
 }
 
 impl Tenants {
-    fn new(settings: &Settings, providers: &Arc<Providers>, ring: &RingKey) -> Result<Self, GatewayError> {
+    fn new(settings: &Settings, providers: &Arc<Providers>, ring: &Arc<KeyRing>) -> Result<Self, GatewayError> {
         let mut tenants = Self {
             by_id: BTreeMap::new(),
             by_host: HashMap::new(),

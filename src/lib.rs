@@ -4,7 +4,7 @@
 //!
 //! | floor | modules | what they are |
 //! | --- | --- | --- |
-//! | 0 ground | [`clock`], [`secret`], [`tenant_id`], [`net`], [`metrics`], [`request_path`], [`credentials`], [`pages`] | time, secrets, the validated slug, hashes of passwords, addresses, every Prometheus series, the one form of a path, templates → HTML |
+//! | 0 ground | [`clock`], [`secret`], [`key_ring`], [`tenant_id`], [`net`], [`metrics`], [`request_path`], [`credentials`], [`pages`] | time, secrets, the keys that others derive from, the validated slug, hashes of passwords, addresses, every Prometheus series, the one form of a path, templates → HTML |
 //! | 1 asked for | [`config`] | settings: raw → resolved and checked, all faults at once |
 //! | 2 skills | [`oidc`], [`session`], [`policy`], [`local`], [`upstream`] | unaware of one another: the protocol; the record and its stores; who may pass; local accounts; the applications behind us |
 //! | 3 domain | [`tenant`], [`gateway`] | a tenant, found once a request; the one state struct |
@@ -20,6 +20,7 @@ pub mod credentials;
 pub mod demo;
 pub mod flow;
 pub mod gateway;
+pub mod key_ring;
 pub mod local;
 pub mod metrics;
 pub mod net;

@@ -46,6 +46,7 @@ macro_rules! declared {
 
 declared! {
     Counter: |name, help, labels, buckets| Self::new(name, help);
+    IntCounter: |name, help, labels, buckets| Self::new(name, help);
     IntCounterVec: |name, help, labels, buckets| Self::new(Opts::new(name, help), labels);
     IntGauge: |name, help, labels, buckets| Self::new(name, help);
     IntGaugeVec: |name, help, labels, buckets| Self::new(Opts::new(name, help), labels);
@@ -142,8 +143,16 @@ series! {
     session_operations_total: IntCounterVec { store, operation, result };
     /// Duration of operations of the session store, in seconds.
     session_operation_duration_seconds: HistogramVec { store, operation } in STORE_BUCKETS;
+    /// Ends of sessions that no replica of Redis had in time: a failover at that moment may lose them.
+    session_ends_unreplicated_total: IntCounter {};
     /// 1 when the last check of the session store succeeded.
     session_store_up: IntGaugeVec { store };
+    /// Keys of the ring, by role.
+    session_keys: IntGaugeVec { role };
+    /// Since when the active key is that, as its file says, in seconds since the epoch.
+    session_key_active_since_timestamp_seconds: Gauge {};
+    /// 1 when the last look at the key files succeeded.
+    session_key_files_up: IntGauge {};
     /// Look-ups in the caches in memory.
     cache_requests_total: IntCounterVec { cache, result };
     /// Bytes of the Set-Cookie headers of one response.

@@ -1,11 +1,8 @@
-//! Secrets: random values, the ring key and what is derived from it, sealing. The only home of randomness and of
-//! `aws_lc_rs`; texts that must not be printed are `secrecy::SecretString`s, re-exported here.
-//!
-//! Every key is derived for one purpose and one tenant, so that nothing sealed for one can be opened for another.
+//! Secrets: random values, keys and what is derived from them, sealing. The only home of randomness and of
+//! `aws_lc_rs`; texts that must not be printed are `secrecy::SecretString`s, re-exported here. The keys that all others
+//! derive from are in `key_ring`.
 
 use std::fmt;
-use std::io::Write as _;
-use std::path::Path;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, RandomizedNonceKey};
 use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der, PublicKeyX509Der};
@@ -17,8 +14,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 pub use secrecy::{ExposeSecret, SecretString};
 use zeroize::{Zeroize, ZeroizeOnDrop};
-
-use crate::tenant_id::TenantId;
 
 /// Bytes in a key of ours.
 pub const KEY_LEN: usize = 32;
@@ -192,95 +187,9 @@ fn pem(label: &str, der: &[u8]) -> String {
     text + &format!("-----END {label}-----\n")
 }
 
-/// Why the root secret could not be had.
-#[derive(Debug, thiserror::Error)]
-pub enum RingKeyError {
-    /// The file cannot be read or made.
-    #[error("cannot read or make the file")]
-    Io(#[from] std::io::Error),
-    /// The file holds something else.
-    #[error("is not a key: expected 43 characters of base64url, as `lychgate secret` prints")]
-    Malformed,
-}
-
-/// The root secret: from it and a tenant's id every other key derives.
-#[derive(Clone, Debug)]
-pub struct RingKey {
-    root: Key,
-    id: [u8; 4],
-}
-
-impl RingKey {
-    /// The ring key of this root secret. Its id is a hash that tells nothing about it.
-    pub fn new(root: Key) -> Self {
-        let mut id = [0; 4];
-        id.copy_from_slice(&root.derive(b"lychgate", &[b"ring key id"]).0[..4]);
-        Self { root, id }
-    }
-
-    /// Which key of the ring this is.
-    pub const fn id(&self) -> [u8; 4] {
-        self.id
-    }
-
-    /// Reads a key as [`RingKey::to_text`] writes it; space around it is ignored.
-    ///
-    /// # Errors
-    /// [`RingKeyError::Malformed`] for anything but 32 bytes of base64url.
-    pub fn from_text(text: &str) -> Result<Self, RingKeyError> {
-        let bytes = from_base64url(text.trim()).and_then(|bytes| bytes.try_into().ok());
-        bytes.map(|bytes| Self::new(Key(bytes))).ok_or(RingKeyError::Malformed)
-    }
-
-    /// The key for its file: 43 characters of base64url.
-    pub fn to_text(&self) -> SecretString {
-        base64url(self.root.expose()).into()
-    }
-
-    /// Reads the key at `path`, or makes one there (mode 0600) that no second process can make at the same time.
-    ///
-    /// # Errors
-    /// The file cannot be read or made, or holds something else.
-    pub fn read_or_make(path: &Path) -> Result<Self, RingKeyError> {
-        match std::fs::read_to_string(path) {
-            Ok(text) => return Self::from_text(&text),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error.into()),
-        }
-        let key = Self::new(Key::generate());
-        // Written whole under another name, then linked: a reader sees all of it or none, and the first maker wins.
-        let draft = path.with_extension(format!("{}.new", base64url(&random::<6>())));
-        let mut options = std::fs::OpenOptions::new();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let mut file = options.open(&draft)?;
-        file.write_all(key.to_text().expose_secret().as_bytes())?;
-        file.sync_all()?;
-        let linked = std::fs::hard_link(&draft, path);
-        std::fs::remove_file(&draft)?;
-        match linked {
-            Ok(()) => Ok(key),
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-                Self::from_text(&std::fs::read_to_string(path)?)
-            }
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// The key of `tenant` for `purpose`.
-    pub fn derive(&self, tenant: &TenantId, purpose: &str) -> Key {
-        self.root.derive(b"lychgate", &[purpose.as_bytes(), b"\0", tenant.as_str().as_bytes()])
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn tenant(id: &str) -> TenantId {
-        id.parse().unwrap()
-    }
 
     #[test]
     fn what_is_sealed_opens_only_with_the_same_key_and_associated_data() {
@@ -301,23 +210,6 @@ mod tests {
     }
 
     #[test]
-    fn keys_of_tenants_and_purposes_differ() {
-        let ring = RingKey::new(Key::generate());
-        let key = ring.derive(&tenant("a"), "attempt");
-        assert_ne!(key.0, ring.derive(&tenant("b"), "attempt").0);
-        assert_ne!(key.0, ring.derive(&tenant("a"), "session").0);
-        assert_eq!(key.0, ring.derive(&tenant("a"), "attempt").0);
-    }
-
-    #[test]
-    fn a_key_does_not_print_itself() {
-        let ring = RingKey::new(Key::generate());
-        let text = ring.to_text();
-        assert!(!format!("{ring:?}").contains(text.expose_secret()));
-        assert_eq!(format!("{:?}", ring.root), "Key(…)");
-    }
-
-    #[test]
     fn a_key_pair_prints_its_public_half_alone() {
         for kind in [KeyPairKind::P256, KeyPairKind::Ed25519] {
             let pair = KeyPairPem::generate(kind);
@@ -325,19 +217,5 @@ mod tests {
             assert!(pair.public.ends_with("-----END PUBLIC KEY-----\n"));
             assert!(!format!("{pair:?}").contains("PRIVATE"));
         }
-    }
-
-    #[test]
-    fn a_root_secret_is_made_once_and_kept() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("secret.key");
-        let first = RingKey::read_or_make(&path).unwrap();
-        let second = RingKey::read_or_make(&path).unwrap();
-        assert_eq!(first.id(), second.id());
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
-        #[cfg(unix)]
-        assert_eq!(std::os::unix::fs::PermissionsExt::mode(&path.metadata().unwrap().permissions()) & 0o777, 0o600);
-        std::fs::write(&path, "short").unwrap();
-        assert!(matches!(RingKey::read_or_make(&path), Err(RingKeyError::Malformed)));
     }
 }

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use url::Url;
 
 use crate::config::{TenantSettings, UpstreamSettings};
+use crate::key_ring::{KeyRing, RingKey};
 use crate::local::Accounts;
 use crate::oidc::{Bearer, Provider, ProviderSetupError, Providers};
-use crate::secret::{Key, RingKey};
+use crate::secret::Key;
 use crate::tenant_id::TenantId;
 use crate::upstream::{Upstream, UpstreamSetupError};
 
@@ -45,8 +46,7 @@ pub struct Tenant {
     pub bearer: Option<Bearer>,
     /// Its local accounts; none where there are none.
     pub accounts: Option<Accounts>,
-    attempt_key: Key,
-    form_key: Key,
+    ring: Arc<KeyRing>,
 }
 
 impl Tenant {
@@ -54,9 +54,8 @@ impl Tenant {
     ///
     /// # Errors
     /// Certificates, proxy or private key cannot be used.
-    pub fn new(settings: TenantSettings, providers: &Arc<Providers>, ring: &RingKey) -> Result<Self, TenantError> {
+    pub fn new(settings: TenantSettings, providers: &Arc<Providers>, ring: &Arc<KeyRing>) -> Result<Self, TenantError> {
         let provider = providers.provider(&settings.id, &settings.provider)?;
-        let attempt_key = ring.derive(&settings.id, "sign-in attempt");
         let upstream = |settings: &UpstreamSettings| {
             let cannot = |cause| TenantError::Upstream { path: settings.path.clone(), cause };
             Upstream::new(settings.clone()).map_err(cannot)
@@ -64,8 +63,7 @@ impl Tenant {
         let upstreams = settings.upstreams.iter().map(upstream).collect::<Result<_, _>>()?;
         let bearer = Bearer::new(&provider, &settings);
         let accounts = Accounts::new(&settings.local_users);
-        let form_key = ring.derive(&settings.id, "form");
-        Ok(Self { settings, provider, upstreams, bearer, accounts, attempt_key, form_key })
+        Ok(Self { settings, provider, upstreams, bearer, accounts, ring: Arc::clone(ring) })
     }
 
     /// Its id.
@@ -73,14 +71,29 @@ impl Tenant {
         &self.settings.id
     }
 
-    /// The key of one sign-in attempt: whatever the attempt needs derives from it.
+    /// The key of a sign-in attempt that begins: whatever the attempt needs derives from it.
     pub fn attempt_key(&self, attempt: &str) -> Key {
-        self.attempt_key.derive(attempt.as_bytes(), &[b"attempt"])
+        self.attempt_key_under(&self.ring.active(), attempt)
     }
 
-    /// The key that seals what proves a form to be ours.
-    pub const fn form_key(&self) -> &Key {
-        &self.form_key
+    /// The keys that an attempt may have begun under, the likeliest first.
+    pub fn attempt_keys(&self, attempt: &str) -> impl Iterator<Item = Key> {
+        let keys = self.ring.keys();
+        (0..keys.all().len()).map(move |at| self.attempt_key_under(&keys.all()[at], attempt))
+    }
+
+    fn attempt_key_under(&self, ring: &RingKey, attempt: &str) -> Key {
+        ring.of(self.id()).attempt.derive(attempt.as_bytes(), &[b"attempt"])
+    }
+
+    /// Seals what proves a form to be ours.
+    pub fn seal_form(&self, associated: &[u8], plain: &[u8]) -> Vec<u8> {
+        self.ring.active().of(self.id()).form.seal(associated, plain)
+    }
+
+    /// Opens it, under whichever ring key it was sealed.
+    pub fn open_form(&self, associated: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
+        self.ring.keys().all().iter().find_map(|key| key.of(self.id()).form.open(associated, sealed))
     }
 
     /// Checks an address that somebody wants to come back to: a path below the tenant's own, or a URL on an origin
@@ -243,7 +256,7 @@ mod tests {
     static ACME: LazyLock<Tenant> = LazyLock::new(|| {
         let settings = TenantSettings::least("acme".parse().unwrap(), "https://id.example/", "client", "hush".into());
         let providers = Providers::new(Clock::system(), Metrics::new(1));
-        Tenant::new(settings, &providers, &RingKey::new(Key::generate())).unwrap()
+        Tenant::new(settings, &providers, &KeyRing::of_one(RingKey::generate())).unwrap()
     });
 
     /// Addresses made of what readers of URLs disagree about.

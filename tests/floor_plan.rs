@@ -28,6 +28,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("figment", &["config"]),
     ("prometheus", &["metrics"]),
     ("handlebars", &["pages"]),
+    ("redis", &["session"]),
     ("rusqlite", &["session"]),
     ("rusqlite_migration", &["session"]),
     ("clap", &["cli"]),

@@ -3,6 +3,7 @@
 use super::{Exit, online, say_faults, serve};
 use crate::clock::Clock;
 use crate::config::{self, Fault, Settings, Sources};
+use crate::key_ring::RingFiles;
 use crate::metrics::Metrics;
 use crate::oidc::Providers;
 use crate::pages::Pages;
@@ -14,6 +15,7 @@ pub(super) async fn run(sources: &Sources, ask_providers: bool) -> Exit {
     let (settings, mut faults) = config::examine(sources);
     faults.0.extend(certificate_fault(&settings).await);
     faults.0.extend(template_faults(&settings));
+    faults.0.extend(key_fault(&settings));
     faults.0.extend(provider_faults(&settings));
     faults.0.extend(settings.tenants.iter().flat_map(upstream_faults));
     if !faults.0.is_empty() {
@@ -32,6 +34,16 @@ pub(super) async fn run(sources: &Sources, ask_providers: bool) -> Exit {
 async fn certificate_fault(settings: &Settings) -> Option<Fault> {
     let error = server::check_pair(settings.tls.as_ref()?).await.err()?;
     Some(Fault { file: "tls".to_owned(), key: String::new(), reason: serve::chain(&error), help: None })
+}
+
+/// What is wrong with the files of the key ring; where there are none, `serve` makes one.
+fn key_fault(settings: &Settings) -> Option<Fault> {
+    let keys = RingFiles::new(settings.secret_file.clone());
+    if settings.secret.is_some() || !keys.active().exists() {
+        return None;
+    }
+    let reason = serve::chain(&keys.read().err()?);
+    Some(Fault { file: "root secret".to_owned(), key: String::new(), reason, help: None })
 }
 
 fn template_faults(settings: &Settings) -> Vec<Fault> {

@@ -7,6 +7,7 @@ mod explain;
 mod healthcheck;
 mod logging;
 mod online;
+mod secret;
 mod serve;
 mod tenant_add;
 mod urls;
@@ -23,7 +24,6 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use crate::config::{self, LogFormat, Sources};
-use crate::secret::{ExposeSecret as _, Key, RingKey};
 use crate::tenant_id::TenantId;
 
 /// How the process ends.
@@ -107,11 +107,14 @@ The demo reads no settings file, no tenant file and no variable. Of the settings
     /// See who has signed in
     #[command(subcommand)]
     Users(UsersCommand),
-    /// Print a new root secret
+    /// Print a new root secret; list, rotate and drop the keys in use
     #[command(
         after_help = "Example: lychgate secret > /etc/lychgate/secret.key, then secret_file = \"/etc/lychgate/secret.key\""
     )]
-    Secret,
+    Secret {
+        #[command(subcommand)]
+        command: Option<secret::SecretCommand>,
+    },
     /// Ask a running gateway whether it is ready: exit code 0 or 1
     #[command(after_help = "Example, in a container file: HEALTHCHECK CMD [\"lychgate\", \"healthcheck\"]")]
     Healthcheck {
@@ -239,7 +242,10 @@ fn run(cli: Cli) -> Exit {
                 Exit::Usage
             }
         },
-        Some(Command::Secret) => put(&format!("{}\n", RingKey::new(Key::generate()).to_text().expose_secret())),
+        Some(Command::Secret { command: None }) => secret::print(),
+        Some(Command::Secret { command: Some(command) }) => {
+            with_settings(cli.config, |loaded| block_on(secret::run(&loaded.settings, command)))
+        }
         Some(Command::Completions { shell }) => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "lychgate", &mut script);

@@ -63,6 +63,7 @@ pub(super) async fn serve(
     metrics.build_info.with_label_values(&build).set(1);
 
     let keep_fresh = tokio::spawn(gateway.providers.clone().keep_fresh());
+    let keep_keys = tokio::spawn(gateway.clone().keep_keys());
     let keep_swept = tokio::spawn(gateway.sessions.clone().keep_swept());
     let operations = admin.map(|admin| {
         tracing::info!(address = %admin.local_addr(), "listening for operators");
@@ -86,6 +87,7 @@ pub(super) async fn serve(
         operations.abort();
     }
     keep_fresh.abort();
+    keep_keys.abort();
     keep_swept.abort();
     gateway.renewals.settled().await;
     gateway.sessions.close().await;

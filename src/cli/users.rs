@@ -1,12 +1,13 @@
 //! `lychgate users list`: who has signed in, and when.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use serde_json::json;
 
 use super::{Exit, put, serve};
 use crate::clock::Clock;
-use crate::config::Settings;
+use crate::config::{Settings, StoreKind};
 use crate::gateway;
 use crate::metrics::Metrics;
 use crate::session::{Sessions, UserRecord};
@@ -36,19 +37,22 @@ pub(super) async fn list(settings: &Settings, only: Option<&TenantId>, as_json: 
 type Users = Vec<(TenantId, UserRecord)>;
 
 async fn collect(settings: &Settings, only: Option<&TenantId>) -> Result<Users, Box<dyn std::error::Error>> {
-    let database = settings.data_dir.join("lychgate.db");
-    if !database.exists() {
-        return Ok(Vec::new()); // nobody has signed in yet; looking shall make no files
-    }
-    let ring = gateway::ring_key(settings)?;
-    let metrics = Metrics::new(0);
-    let sessions = Sessions::open(&settings.data_dir, ring, &settings.sessions, Clock::system(), metrics).await?;
+    let Some(sessions) = sessions(settings).await? else { return Ok(Vec::new()) };
     let mut users = Vec::new();
     for tenant in settings.tenants.iter().map(|tenant| &tenant.id).filter(|id| only.is_none_or(|only| only == *id)) {
         users.extend(sessions.users(tenant).await?.into_iter().map(|user| (tenant.clone(), user)));
     }
     sessions.close().await;
     Ok(users)
+}
+
+/// The sessions; none if nobody has signed in yet, since looking shall make no files.
+pub(super) async fn sessions(settings: &Settings) -> Result<Option<Arc<Sessions>>, Box<dyn std::error::Error>> {
+    if matches!(settings.sessions.store, StoreKind::Embedded) && !settings.data_dir.join("lychgate.db").exists() {
+        return Ok(None);
+    }
+    let (ring, metrics) = (gateway::key_ring(settings)?, Metrics::new(0));
+    Ok(Some(Sessions::open(&settings.data_dir, ring, &settings.sessions, Clock::system(), metrics).await?))
 }
 
 /// A line of JSON each.
@@ -87,7 +91,8 @@ fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
-fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
+/// A table for people, the columns aligned.
+pub(super) fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
     let widths: Vec<usize> = (0..N).map(width).collect();
     let mut text = String::new();

@@ -17,6 +17,7 @@ mod read_upstream;
 mod reader;
 mod settings;
 mod sources;
+mod store;
 mod tenant;
 #[cfg(test)]
 mod tests;
@@ -33,6 +34,7 @@ pub use policy::*;
 pub use read::{Loaded, examine, load};
 pub use settings::*;
 pub use sources::Sources;
+pub use store::*;
 pub use tenant::*;
 pub use tokens::TokenSettings;
 pub use upstream::*;

@@ -12,9 +12,11 @@ use super::read_tenant::{self, TenantFile};
 use super::reader::Reader;
 use super::{
     Fault, Faults, LogFormat, LogSettings, MetricsSettings, OnInvalidTenant, ServerSettings, Settings, Sources,
-    StoreKind, StoreSettings, TenantSettings, TlsSettings, values,
+    TenantSettings, TlsSettings, store, values,
 };
+use crate::key_ring::RingKey;
 use crate::net::{self, Networks};
+use crate::secret::{ExposeSecret as _, SecretString};
 use crate::tenant_id::TenantId;
 
 /// The file that is read if none is named.
@@ -137,24 +139,27 @@ pub(super) fn read_settings(reader: &mut Reader<'_>) -> Settings {
     };
     let listen = reader.parsed("listen", address).unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 3000)));
     let minute = Duration::from_mins(1);
-    let settings = Settings {
+    let secret = reader.secret("secret");
+    let data_dir = reader.path("data").unwrap_or_default();
+    let secret_file = reader.path("secret_file");
+    check_secret(reader, secret.as_ref());
+    Settings {
         listen,
         admin_listen: reader.parsed("admin_listen", address),
         public_url: reader.parsed("public_url", values::bare_origin),
         tenants_dir: reader.path("tenants").unwrap_or_default(),
         templates_dir: reader.path("templates"),
-        data_dir: reader.path("data").unwrap_or_default(),
         trusted_proxies: networks(reader, "trusted_proxies"),
         metrics_allow: networks(reader, "metrics_allow"),
         list_tenants: reader.flag("list_tenants").unwrap_or_default(),
         on_invalid_tenant: reader
             .choice("on_invalid_tenant", &[("fail", OnInvalidTenant::Fail), ("skip", OnInvalidTenant::Skip)])
             .unwrap_or_default(),
-        secret: reader.secret("secret"),
-        sessions: StoreSettings {
-            store: reader.choice("sessions.store", &[("embedded", StoreKind::Embedded)]).unwrap_or_default(),
-            cache_bytes: reader.size("sessions.cache", &((1 << 20)..=(1 << 40))).unwrap_or(1 << 20),
-        },
+        // What a file holds may change; it is read when it is needed.
+        secret: secret.filter(|_| secret_file.is_none()),
+        secret_file: secret_file.unwrap_or_else(|| data_dir.join("secret.key")),
+        data_dir,
+        sessions: store::read(reader),
         log: LogSettings {
             format: reader
                 .choice(
@@ -179,15 +184,14 @@ pub(super) fn read_settings(reader: &mut Reader<'_>) -> Settings {
             tenant_label_limit: reader.count("metrics.tenant_label_limit", &(0..=100_000)).unwrap_or_default() as usize,
         },
         tenants: Vec::new(),
-    };
-    if settings.secret.as_ref().is_some_and(|secret| {
-        use crate::secret::ExposeSecret as _;
-        crate::secret::RingKey::from_text(secret.expose_secret()).is_err()
-    }) {
+    }
+}
+
+fn check_secret(reader: &mut Reader<'_>, secret: Option<&SecretString>) {
+    if secret.is_some_and(|secret| RingKey::from_text(secret.expose_secret()).is_err()) {
         let path = if reader.is_set("secret") { "secret" } else { "secret_file" };
         reader.fault(path, "is not a key", Some("`lychgate secret` prints one"));
     }
-    settings
 }
 
 fn networks(reader: &mut Reader<'_>, path: &str) -> Networks {

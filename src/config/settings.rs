@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::TenantSettings;
+use super::{StoreSettings, TenantSettings};
 use crate::net::Networks;
 use crate::secret::SecretString;
 
@@ -33,8 +33,10 @@ pub struct Settings {
     pub list_tenants: bool,
     /// What a bad tenant file does at start.
     pub on_invalid_tenant: OnInvalidTenant,
-    /// The root secret, if settings give it; else `data/secret.key`.
+    /// The root secret, if settings give it itself: one key, without a ring.
     pub secret: Option<SecretString>,
+    /// Else the file of the ring's active key; the others lie beside it.
+    pub secret_file: PathBuf,
     /// Where sessions are kept and how many are held in memory.
     pub sessions: StoreSettings,
     /// What is logged.
@@ -57,23 +59,6 @@ pub enum OnInvalidTenant {
     Fail,
     /// Leaves that tenant out.
     Skip,
-}
-
-/// Where sessions are kept.
-#[derive(Clone, Debug)]
-pub struct StoreSettings {
-    /// SQLite in the data folder; the only store so far.
-    pub store: StoreKind,
-    /// Bytes of memory for sessions read lately.
-    pub cache_bytes: u64,
-}
-
-/// The kinds of session store.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum StoreKind {
-    /// SQLite in the data folder.
-    #[default]
-    Embedded,
 }
 
 /// What is logged.

@@ -122,14 +122,17 @@ impl Attempt {
         Ok(secret::base64url(&self.key.seal(&associated(tenant, &self.id), &plain)))
     }
 
-    /// Opens what [`Attempt::seal`] made for the same tenant and the same id; `None` for anything else.
+    /// Opens what [`Attempt::seal`] made for the same tenant and the same id, under any key that is accepted; `None` for
+    /// anything else.
     pub fn open(tenant: &Tenant, id: AttemptId, unverified: &str) -> Option<Self> {
-        let key = tenant.attempt_key(id.as_str());
-        let plain = key.open(&associated(tenant, &id), &secret::from_base64url(unverified)?)?;
+        let sealed = secret::from_base64url(unverified)?;
+        let associated = associated(tenant, &id);
+        let opened = |key: Key| Some((key.open(&associated, &sealed)?, key));
+        let (plain, key) = tenant.attempt_keys(id.as_str()).find_map(opened)?;
         Some(Self { id, asked: serde_json::from_slice(&plain).ok()?, key })
     }
 
-    /// The nonce of the authorization request. It derives from the ring key and the id: nobody else can make it.
+    /// The nonce of the authorization request. It derives from a ring key and the id: nobody else can make it.
     pub fn nonce(&self) -> String {
         secret::base64url(&self.key.hash(b"nonce")[..16])
     }

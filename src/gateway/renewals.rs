@@ -262,8 +262,8 @@ mod tests {
 
     use super::*;
     use crate::config::{SessionLimits, StoreKind, StoreSettings};
+    use crate::key_ring::{KeyRing, RingKey};
     use crate::metrics::Metrics;
-    use crate::secret::{Key, RingKey};
     use crate::session::{NewSession, Sessions};
 
     struct House {
@@ -277,7 +277,7 @@ mod tests {
         async fn new() -> Self {
             let (dir, clock) = (tempfile::tempdir().unwrap(), Clock::system());
             let settings = StoreSettings { store: StoreKind::Embedded, cache_bytes: 1 << 20 };
-            let ring = RingKey::new(Key::generate());
+            let ring = KeyRing::of_one(RingKey::generate());
             let sessions = Sessions::open(dir.path(), ring, &settings, clock.clone(), Metrics::new(2)).await.unwrap();
             Self { _dir: dir, sessions, renewals: Renewals::new(clock.clone()), clock }
         }
@@ -286,7 +286,8 @@ mod tests {
             let day = Duration::from_hours(24);
             let new = NewSession {
                 issuer: "https://issuer.example/".to_owned(),
-                sub: "ada".to_owned(),
+                // A user may not have that many.
+                sub: crate::secret::random_text(),
                 sid: None,
                 claims: Map::new(),
                 id_token: "id token".into(),

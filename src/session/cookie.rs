@@ -1,6 +1,7 @@
 //! The value of the session cookie: which ring key, which session, and the key that opens its record.
 
-use crate::secret::{self, Key, RingKey, SecretString};
+use crate::key_ring::{KeyId, RingKey};
+use crate::secret::{self, Key, SecretString};
 use crate::tenant_id::TenantId;
 
 const RING_LEN: usize = 4;
@@ -10,7 +11,7 @@ const TEXT_LEN: usize = (RING_LEN + ID_LEN + secret::KEY_LEN) * 4 / 3 + 1;
 /// A cookie's three parts. Id and key are random; the ring key's id is not secret.
 pub(super) struct Cookie {
     /// The ring key that the session stands under.
-    pub(super) ring: [u8; RING_LEN],
+    pub(super) ring: KeyId,
     /// The session's id; the store knows only a keyed hash of it.
     pub(super) id: [u8; ID_LEN],
     /// What the record's key derives from; nothing but the browser keeps it.
@@ -25,15 +26,15 @@ impl Cookie {
 
     /// The cookie's value: 70 characters of base64url.
     pub(super) fn to_text(&self) -> SecretString {
-        secret::base64url(&[&self.ring[..], &self.id, self.key.expose()].concat()).into()
+        secret::base64url(&[&self.ring.0[..], &self.id, self.key.expose()].concat()).into()
     }
 
     /// Reads a value as [`Cookie::to_text`] writes it.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let bytes = secret::from_base64url(text)?;
-        let (ring, rest) = bytes.split_first_chunk()?;
+        let (ring, rest) = bytes.split_first_chunk::<RING_LEN>()?;
         let (id, key) = rest.split_first_chunk()?;
-        Some(Self { ring: *ring, id: *id, key: Key::from_bytes(key.try_into().ok()?) })
+        Some(Self { ring: KeyId(*ring), id: *id, key: Key::from_bytes(key.try_into().ok()?) })
     }
 }
 
@@ -52,7 +53,7 @@ mod tests {
 
     #[test]
     fn a_cookie_reads_back_and_nothing_else_does() {
-        let cookie = Cookie::generate(&RingKey::new(Key::generate()));
+        let cookie = Cookie::generate(&RingKey::generate());
         let text = cookie.to_text();
         let text = text.expose_secret();
         assert_eq!(text.len(), TEXT_LEN);
@@ -65,7 +66,7 @@ mod tests {
 
     #[test]
     fn a_cookie_has_one_spelling() {
-        let text = Cookie::generate(&RingKey::new(Key::generate())).to_text();
+        let text = Cookie::generate(&RingKey::generate()).to_text();
         let (head, last) = text.expose_secret().split_at(TEXT_LEN - 1);
         let spellings = ('A'..='Z').chain('a'..='z').chain('0'..='9').chain(['-', '_']);
         // The last character holds two bits of the key; the other four must be zero.

@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use redis::{ErrorKind, RedisError, ServerErrorKind};
 use rusqlite::{ErrorCode, ffi};
 
 /// Why the session store did not do what was asked. What it was asked has then not happened, but for [`Self::Slow`].
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// No room for what was to be written.
-    #[error("the disk of the session database is full: free some space")]
+    #[error("the session store is full: free some space on the disk of the database, or give Redis more memory")]
     Full,
     /// Another process holds the database.
     #[error("the session database is locked by another process: let that process finish, or end it")]
@@ -21,8 +22,20 @@ pub enum StoreError {
     #[error("the session database cannot be opened or written: check that file and folder exist and who owns them")]
     Unwritable,
     /// Took longer than an operation may; it may still happen.
-    #[error("the session database did not answer in time: check the disk it lies on")]
+    #[error("the session store did not answer in time: check the disk of the database, or Redis and the way to it")]
     Slow,
+    /// No server of Redis that could answer is there, or it is on its way up.
+    #[error("Redis cannot be reached: check that it runs, and what sessions.redis_* say of it")]
+    Unreachable(#[source] Arc<RedisError>),
+    /// Redis takes no writes: a replica, or a master without the replicas that it must have.
+    #[error("Redis takes no writes: check that a master is there and has its replicas")]
+    ReadOnly,
+    /// Redis does not let us in, or not do something.
+    #[error("Redis refuses user, password or a command: check sessions.redis_username and what that user may do")]
+    Denied(#[source] Arc<RedisError>),
+    /// Anything else Redis says.
+    #[error("Redis failed")]
+    Redis(#[source] Arc<RedisError>),
     /// The process is on its way out.
     #[error("the session store is closed")]
     Closed,
@@ -40,10 +53,58 @@ impl StoreError {
             Self::Damaged => "damaged",
             Self::Unwritable => "unwritable",
             Self::Slow => "slow",
+            Self::Unreachable(_) => "unreachable",
+            Self::ReadOnly => "read_only",
+            Self::Denied(_) => "denied",
             Self::Closed => "closed",
-            Self::Other(_) => "error",
+            Self::Redis(_) | Self::Other(_) => "error",
         }
     }
+
+    /// Why no connection to Redis could be made.
+    pub(super) fn unreachable(error: RedisError) -> Self {
+        match Self::from(error.clone()) {
+            denied @ Self::Denied(_) => denied,
+            _ => Self::Unreachable(Arc::new(error)),
+        }
+    }
+}
+
+impl From<RedisError> for StoreError {
+    fn from(error: RedisError) -> Self {
+        match error.kind() {
+            ErrorKind::AuthenticationFailed | ErrorKind::Server(ServerErrorKind::NoPerm) => {
+                Self::Denied(Arc::new(error))
+            }
+            _ if says(&error, "NOAUTH") || says(&error, "WRONGPASS") => Self::Denied(Arc::new(error)),
+            _ if says(&error, "OOM") => Self::Full,
+            _ if says(&error, "READONLY") || says(&error, "NOREPLICAS") => Self::ReadOnly,
+            ErrorKind::Io if error.is_timeout() => Self::Slow,
+            ErrorKind::Io
+            | ErrorKind::ClusterConnectionNotFound
+            | ErrorKind::MasterNameNotFoundBySentinel
+            | ErrorKind::Server(
+                ServerErrorKind::BusyLoading
+                | ServerErrorKind::MasterDown
+                | ServerErrorKind::ClusterDown
+                | ServerErrorKind::TryAgain,
+            ) => Self::Unreachable(Arc::new(error)),
+            _ => Self::Redis(Arc::new(error)),
+        }
+    }
+}
+
+/// Whether it is no use to go on asking over the connection that this came from.
+pub(super) fn is_lost(error: &RedisError) -> bool {
+    error.is_io_error()
+        || error.is_unrecoverable_error()
+        || says(error, "READONLY")
+        || error.kind() == ErrorKind::Server(ServerErrorKind::MasterDown)
+}
+
+/// Whether Redis answers with this code; older ones put a script's errors into the text of another.
+fn says(error: &RedisError, code: &str) -> bool {
+    error.code() == Some(code) || error.detail().is_some_and(|text| text.contains(code))
 }
 
 impl From<rusqlite::Error> for StoreError {
@@ -86,6 +147,13 @@ pub enum OpenError {
     Newer {
         /// The file.
         path: PathBuf,
+    },
+    /// Certificates or the private key for Redis are none.
+    #[error("cannot speak TLS to Redis: check sessions.redis_ca_file, redis_certificate_file and redis_key_file")]
+    Redis {
+        /// What is wrong.
+        #[source]
+        cause: Arc<RedisError>,
     },
     /// Anything else.
     #[error("cannot open {path}")]

@@ -17,10 +17,12 @@ use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use super::cookie::{CacheKey, Cookie};
+use super::store::{StoredSession, Update};
 use super::tokens::{AccessToken, Renewal};
 use crate::clock::Timestamp;
 use crate::config::{LOCAL_ISSUER, SessionLimits};
-use crate::secret::{ExposeSecret as _, Key, RingKey, SecretString};
+use crate::key_ring::{KeyId, RingKey, TenantKeys};
+use crate::secret::{ExposeSecret as _, Key, SecretString};
 use crate::tenant_id::TenantId;
 
 /// Seconds between two writes of a session's last use.
@@ -88,6 +90,8 @@ pub struct Session {
     pub expires_at: Timestamp,
     /// What fixed [`Session::expires_at`].
     pub expires_because: ExpiryReason,
+    /// The ring key that it stands under.
+    pub(super) ring: KeyId,
     pub(super) id_hash: [u8; 32],
     pub(super) cache_key: CacheKey,
     /// What the record is sealed under: derived from the cookie, which we do not keep.
@@ -130,7 +134,7 @@ pub enum EndReason {
     Absolute,
     /// Somebody else ended it.
     Revoked,
-    /// A new sign-in in the same browser took its place.
+    /// A new sign-in took its place: in the same browser, or because the user had too many.
     Replaced,
     /// The provider refused to renew its tokens.
     Refused,
@@ -176,6 +180,14 @@ impl Lock {
 
 /// What the store keeps of a session, sealed or hashed.
 pub(super) struct Row {
+    pub(super) id_hash: [u8; 32],
+    /// The ring key that all of the row stands under.
+    pub(super) ring: [u8; 4],
+    pub(super) created_at: Timestamp,
+    pub(super) last_seen_at: Timestamp,
+    /// When it ends if nobody uses it any more.
+    pub(super) ends_at: Timestamp,
+    pub(super) expires_at: Timestamp,
     pub(super) record: Vec<u8>,
     pub(super) summary: Vec<u8>,
     pub(super) refresh_token: Option<Vec<u8>>,
@@ -210,13 +222,6 @@ struct StoredToken<'a> {
     issued_at: Timestamp,
     expires_at: Option<Timestamp>,
     scope: Option<Cow<'a, str>>,
-}
-
-/// What a renewal changes in the store.
-pub(super) struct RenewedRow {
-    pub(super) record: Vec<u8>,
-    pub(super) refresh_token: Option<Vec<u8>>,
-    pub(super) expires_at: Timestamp,
 }
 
 /// The summary's content, as JSON: what a list of sessions shows.
@@ -267,6 +272,7 @@ impl Session {
             created_at: now,
             expires_at,
             expires_because,
+            ring: ring.id(),
             id_hash: id_hash(ring, tenant, &cookie.id),
             cache_key,
             record_key: record_key(ring, tenant, cookie),
@@ -279,7 +285,7 @@ impl Session {
     }
 
     /// What becomes of the session by `renewal`, and what of its row.
-    pub(super) fn renewed(&self, ring: &RingKey, renewal: &Renewal) -> (Self, RenewedRow) {
+    pub(super) fn renewed(&self, ring: &RingKey, renewal: &Renewal) -> (Self, Update) {
         let mut session = Self {
             tenant: self.tenant.clone(),
             issuer: self.issuer.clone(),
@@ -293,6 +299,7 @@ impl Session {
             created_at: self.created_at,
             expires_at: self.expires_at,
             expires_because: self.expires_because,
+            ring: self.ring,
             id_hash: self.id_hash,
             cache_key: self.cache_key,
             record_key: self.record_key.clone(),
@@ -318,13 +325,13 @@ impl Session {
                 (session.expires_at, session.expires_because) = (expiry, ExpiryReason::SessionExpiry);
             }
         }
-        let row = RenewedRow {
+        let update = Update {
             record: session.seal_record(),
-            refresh_token: session.seal_refresh_token(ring),
+            refresh_token: session.seal_refresh_token(&ring.of(&session.tenant)),
             expires_at: session.expires_at,
         };
-        session.weight = weight(&row.record, row.refresh_token.as_deref());
-        (session, row)
+        session.weight = weight(&update.record, update.refresh_token.as_deref());
+        (session, update)
     }
 
     fn seal(&self, ring: &RingKey, user_agent: Option<&str>) -> Row {
@@ -337,13 +344,19 @@ impl Session {
             expires_at: self.expires_at,
         };
         let tenant = &self.tenant;
-        let index = ring.derive(tenant, "session index");
+        let keys = ring.of(tenant);
         Row {
+            id_hash: self.id_hash,
+            ring: self.ring.0,
+            created_at: self.created_at,
+            last_seen_at: self.last_seen_at(),
+            ends_at: self.ends_at(),
+            expires_at: self.expires_at,
             record: self.seal_record(),
-            summary: seal(&ring.derive(tenant, "session summary"), "summary", tenant, &self.id_hash, &summary),
-            refresh_token: self.seal_refresh_token(ring),
-            sub_hash: index.hash(&joined(&["sub", &self.issuer, &self.sub])),
-            sid_hash: self.sid.as_deref().map(|sid| index.hash(&joined(&["sid", &self.issuer, sid]))),
+            summary: seal(&keys.summary, "summary", tenant, &self.id_hash, &summary),
+            refresh_token: self.seal_refresh_token(&keys),
+            sub_hash: sub_hash(&keys, &self.issuer, &self.sub),
+            sid_hash: self.sid.as_deref().map(|sid| sid_hash(&keys, &self.issuer, sid)),
         }
     }
 
@@ -376,27 +389,20 @@ impl Session {
         seal(&self.record_key, "record", &self.tenant, &self.id_hash, &record)
     }
 
-    fn seal_refresh_token(&self, ring: &RingKey) -> Option<Vec<u8>> {
+    fn seal_refresh_token(&self, keys: &TenantKeys) -> Option<Vec<u8>> {
         let token = self.refresh_token.as_ref()?;
-        let key = ring.derive(&self.tenant, "refresh token");
-        Some(seal(&key, "refresh token", &self.tenant, &self.id_hash, token.expose_secret()))
+        Some(seal(&keys.refresh_token, "refresh token", &self.tenant, &self.id_hash, token.expose_secret()))
     }
 
     /// Opens a record; `None` if the key is not its key, or if it belongs to another tenant or session.
-    pub(super) fn open(
-        ring: &RingKey,
-        lock: Lock,
-        last_seen_at: Timestamp,
-        record: &[u8],
-        refresh_token: Option<&[u8]>,
-    ) -> Option<Self> {
+    pub(super) fn open(ring: &RingKey, lock: Lock, stored: &StoredSession) -> Option<Self> {
         let Lock { tenant, id_hash, record_key, cache_key } = lock;
-        let weight = weight(record, refresh_token);
-        let record: Record = open(&record_key, "record", &tenant, &id_hash, record)?;
-        let refresh_token = match refresh_token {
+        let weight = weight(&stored.record, stored.refresh_token.as_deref());
+        let record: Record = open(&record_key, "record", &tenant, &id_hash, &stored.record)?;
+        let refresh_token = match &stored.refresh_token {
             Some(sealed) => {
-                let key = ring.derive(&tenant, "refresh token");
-                Some(open::<String>(&key, "refresh token", &tenant, &id_hash, sealed)?.into())
+                let key = &ring.of(&tenant).refresh_token;
+                Some(open::<String>(key, "refresh token", &tenant, &id_hash, sealed)?.into())
             }
             None => None,
         };
@@ -428,11 +434,12 @@ impl Session {
             created_at: record.created_at,
             expires_at: record.expires_at,
             expires_because: record.expires_because,
+            ring: ring.id(),
             id_hash,
             cache_key,
             record_key,
             weight,
-            seen: Seen::new(last_seen_at, 0),
+            seen: Seen::new(stored.last_seen_at, 0),
         })
     }
 
@@ -544,7 +551,17 @@ impl Seen {
 
 /// What the store knows a session by.
 pub(super) fn id_hash(ring: &RingKey, tenant: &TenantId, id: &[u8]) -> [u8; 32] {
-    ring.derive(tenant, "session id").hash(id)
+    ring.of(tenant).session_id.hash(id)
+}
+
+/// What all sessions of one user at one tenant share in the store, under one ring key.
+pub(super) fn sub_hash(keys: &TenantKeys, issuer: &str, sub: &str) -> [u8; 32] {
+    keys.index.hash(&joined(&["sub", issuer, sub]))
+}
+
+/// The same for the sessions that belong to one of the provider's own.
+pub(super) fn sid_hash(keys: &TenantKeys, issuer: &str, sid: &str) -> [u8; 32] {
+    keys.index.hash(&joined(&["sid", issuer, sid]))
 }
 
 /// Seals `content`, bound to its kind, the tenant and what `owner` is a hash of.
@@ -584,7 +601,7 @@ fn associated(format: u8, kind: &str, tenant: &TenantId, owner: &[u8; 32]) -> Ve
 }
 
 fn record_key(ring: &RingKey, tenant: &TenantId, cookie: &Cookie) -> Key {
-    cookie.key.derive(ring.derive(tenant, "session record").expose(), &[b"record"])
+    cookie.key.derive(ring.of(tenant).record.expose(), &[b"record"])
 }
 
 fn weight(record: &[u8], refresh_token: Option<&[u8]>) -> u32 {

@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use rusqlite::{OptionalExtension as _, params};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::{Session, Sessions};
-use crate::clock::Timestamp;
 use crate::config::SessionLimits;
 
 /// Ends that somebody who waits may be behind by; then they look into the store.
@@ -54,16 +52,13 @@ impl Sessions {
 
     /// Whether the session is over, as far as the store knows of its last use.
     async fn is_gone(&self, session: &Session, limits: &SessionLimits) -> bool {
-        let (owner, id_hash) = (session.tenant.clone(), session.id_hash);
-        let select = self.store.read(move |db| {
-            db.prepare_cached("SELECT last_seen_at FROM sessions WHERE tenant = ? AND id_hash = ?")?
-                .query_row(params![owner.as_str(), id_hash], |row| Ok(Timestamp(row.get(0)?)))
-                .optional()
-        });
-        match self.store.timed("find", select).await {
+        if !self.ring.accepts(session.ring) {
+            return true;
+        }
+        match self.store.find(&session.tenant, session.id_hash).await {
             Ok(None) => true,
-            Ok(Some(last_seen_at)) => {
-                session.seen_at(last_seen_at);
+            Ok(Some(stored)) => {
+                session.seen_at(stored.last_seen_at);
                 session.is_over(limits, self.clock.now())
             }
             Err(_) => session.is_over(limits, self.clock.now()),

@@ -135,11 +135,11 @@ fn is_from_our_page(request: &Request, place: &Place) -> bool {
 
 /// When the form ends, sealed for this tenant and the cookie's `nonce`.
 fn form_token(tenant: &Tenant, nonce: &str, now: Timestamp) -> String {
-    secret::base64url(&tenant.form_key().seal(nonce.as_bytes(), &now.plus(FORM_LIFETIME).0.to_be_bytes()))
+    secret::base64url(&tenant.seal_form(nonce.as_bytes(), &now.plus(FORM_LIFETIME).0.to_be_bytes()))
 }
 
 fn is_good_form(tenant: &Tenant, nonce: &str, unverified: &str, now: Timestamp) -> bool {
     let sealed = secret::from_base64url(unverified).unwrap_or_default();
-    let until = tenant.form_key().open(nonce.as_bytes(), &sealed).and_then(|plain| plain.try_into().ok());
+    let until = tenant.open_form(nonce.as_bytes(), &sealed).and_then(|plain| plain.try_into().ok());
     !nonce.is_empty() && until.is_some_and(|until| now < Timestamp(i64::from_be_bytes(until)))
 }

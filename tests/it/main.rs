@@ -7,6 +7,7 @@ mod callback;
 mod faults;
 mod forward_auth;
 mod isolation;
+mod key_ring;
 mod local;
 mod policy;
 mod renewal;

@@ -18,7 +18,7 @@ async fn a_restart_keeps_everybody_signed_in() {
 async fn another_root_secret_signs_everybody_out() {
     let mut world = support::acme().await;
     let mut browser = world.signed_in("acme").await;
-    let key = lychgate::secret::RingKey::new(lychgate::secret::Key::generate()).to_text();
+    let key = lychgate::key_ring::RingKey::generate().to_text();
     world.restart_with(|settings| settings.secret = Some(key)).await;
     assert_eq!(browser.session("acme").await, None);
 }

@@ -124,6 +124,30 @@ impl World {
         self.running.as_ref().unwrap().0.trigger();
     }
 
+    /// A second gateway on the same folder. See [`World::behind`] for how browsers reach it.
+    pub async fn twin(&self) -> Self {
+        let listener = Listener::bind((Ipv4Addr::LOCALHOST, 0).into(), "main", None).await.unwrap();
+        let settings = Settings { listen: listener.local_addr(), ..self.settings.clone() };
+        let mut twin = Self {
+            gateway: open(&settings, &self.clock).await,
+            address: settings.listen,
+            providers: BTreeMap::new(),
+            clock: self.clock.clone(),
+            provider_clocks: Vec::new(),
+            settings,
+            data: None,
+            running: None,
+        };
+        twin.run(listener);
+        twin
+    }
+
+    /// The same browser, whom a proxy in front of both gateways sends here: it still knows the address of `front` alone.
+    pub fn behind(&self, front: &Self, browser: &Browser) -> Browser {
+        let browser = browser.clone().with("x-forwarded-host", &front.address.to_string());
+        Browser { home: self.url(""), ..browser }
+    }
+
     /// Stops the gateway and starts it anew on the same folder and port, with settings changed.
     pub async fn restart_with(&mut self, change: impl FnOnce(&mut Settings)) {
         let (handle, serving) = self.running.take().unwrap();

@@ -135,6 +135,7 @@ async fn a_full_disk_leaves_a_session_as_it_was_until_there_is_room() {
         house
             .sessions
             .store
+            .database()
             .write(move |db| db.pragma_update_and_check(None, "max_page_count", limit, |row| row.get::<_, i64>(0)))
     };
     pages(1).await.unwrap();

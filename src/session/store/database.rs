@@ -1,5 +1,5 @@
-//! The database: one thread that writes, a few connections that read, a bound on the time of both. What is written
-//! and read, and what it means, is the business of the module above.
+//! The SQLite database: one thread that writes, a few connections that read. What is written and read is the business
+//! of `embedded`.
 //!
 //! Writes that wait at the same time share one transaction, and so one flush to the disk (group commit); each has a
 //! savepoint, so that one that fails takes no other with it. A write is answered when its transaction has been
@@ -14,17 +14,11 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use rusqlite_migration::{M, MigrationDefinitionError, Migrations};
 use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::time::Instant;
 
-use super::error::{OpenError, StoreError};
-use crate::metrics::Metrics;
+use crate::session::error::{OpenError, StoreError};
 
-/// The label `store`.
-pub(super) const LABEL: &str = "embedded";
 /// The file's name in the data folder.
 const FILE: &str = "lychgate.db";
-/// How long an operation may take.
-const LIMIT: Duration = Duration::from_secs(5);
 /// How long SQLite waits for a lock.
 const BUSY: Duration = if cfg!(test) { Duration::from_millis(50) } else { Duration::from_secs(2) };
 /// Writes that may wait.
@@ -77,13 +71,11 @@ const MIGRATIONS: &[M<'static>] = &[M::up(
     CREATE TABLE probes (room BLOB NOT NULL) STRICT;",
 )];
 
-/// The way to the database; cheap to clone. The writing thread ends with the last clone, or by [`Store::close`].
+/// The way to the database; cheap to clone. The writing thread ends with the last clone, or by [`Database::close`].
 #[derive(Clone)]
-pub(super) struct Store {
+pub(in crate::session) struct Database {
     queue: mpsc::Sender<Message>,
     readers: Arc<Readers>,
-    metrics: Arc<Metrics>,
-    pub(super) limit: Duration,
 }
 
 enum Message {
@@ -104,9 +96,9 @@ struct Readers {
     idle: Mutex<Vec<Connection>>,
 }
 
-impl Store {
+impl Database {
     /// Opens the database in `folder`; makes both where they are missing and brings the schema up to date. Blocks.
-    pub(super) fn open(folder: &Path, metrics: Arc<Metrics>) -> Result<Self, OpenError> {
+    pub(super) fn open(folder: &Path) -> Result<Self, OpenError> {
         let path = folder.join(FILE);
         make(folder, &path).map_err(|source| OpenError::Io { path: path.clone(), source })?;
         let db = migrated(&path)?;
@@ -117,27 +109,12 @@ impl Store {
             .spawn(move || writer.run(waiting))
             .map_err(|source| OpenError::Io { path: path.clone(), source })?;
         let readers = Readers { path, permits: Arc::new(Semaphore::new(READERS)), idle: Mutex::default() };
-        Ok(Self { queue, readers: Arc::new(readers), metrics, limit: LIMIT })
-    }
-
-    /// Counts and times `work`, and gives up on it when an operation's time is over.
-    pub(super) async fn timed<T>(
-        &self,
-        operation: &str,
-        work: impl Future<Output = Result<T, StoreError>>,
-    ) -> Result<T, StoreError> {
-        let start = Instant::now();
-        let done = tokio::time::timeout(self.limit, work).await.unwrap_or(Err(StoreError::Slow));
-        let result = done.as_ref().map_or_else(StoreError::as_str, |_| "ok");
-        self.metrics.session_operations_total.with_label_values(&[LABEL, operation, result]).inc();
-        let duration = self.metrics.session_operation_duration_seconds.with_label_values(&[LABEL, operation]);
-        duration.observe(start.elapsed().as_secs_f64());
-        done
+        Ok(Self { queue, readers: Arc::new(readers) })
     }
 
     /// Does `work` in the next transaction; true to its word only once that has been committed. Work whose caller has
     /// gone by then is left undone.
-    pub(super) async fn write<T: Send + 'static>(
+    pub(in crate::session) async fn write<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
@@ -160,7 +137,7 @@ impl Store {
     }
 
     /// Does `work` on a connection that only reads.
-    pub(super) async fn read<T: Send + 'static>(
+    pub(in crate::session) async fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
@@ -196,19 +173,14 @@ impl Store {
     pub(super) async fn close(&self) {
         let (done, closed) = oneshot::channel();
         self.close_readers();
-        let closing = async {
-            // An error says that it is closed already.
-            if self.queue.send(Message::Close(done)).await.is_ok() {
-                let _ = closed.await;
-            }
-        };
-        if tokio::time::timeout(self.limit, closing).await.is_err() {
-            tracing::warn!("session database takes too long to close");
+        // An error says that it is closed already.
+        if self.queue.send(Message::Close(done)).await.is_ok() {
+            let _ = closed.await;
         }
     }
 
     /// Closes the connections that read; the next who reads opens one.
-    pub(super) fn close_readers(&self) {
+    pub(in crate::session) fn close_readers(&self) {
         self.readers.idle().clear();
     }
 

@@ -1,0 +1,174 @@
+//! One key of the ring: the root that every other key derives from, and the keys of each tenant, derived once.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use crate::secret::{Key, SecretString, base64url, from_base64url};
+use crate::tenant_id::TenantId;
+
+/// The id of a ring key: a hash that tells nothing about it. It stands in cookies and rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct KeyId(pub [u8; 4]);
+
+/// The text is no id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("is not the id of a key: expected eight hexadecimal digits, as `lychgate secret list` shows")]
+pub struct KeyIdError;
+
+/// The text is no key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("is not a key: expected 43 characters of base64url, as `lychgate secret` prints")]
+pub struct MalformedKey;
+
+/// A root secret. Nothing is sealed with it; see [`TenantKeys`].
+pub struct RingKey {
+    root: Key,
+    id: KeyId,
+    tenants: RwLock<HashMap<TenantId, Arc<TenantKeys>>>,
+}
+
+/// What derives from one ring key for one tenant, each for one purpose.
+#[derive(Debug)]
+pub struct TenantKeys {
+    /// Hashes session ids into what the store knows sessions by.
+    pub session_id: Key,
+    /// Together with the cookie's own key, makes the key of a session's record.
+    pub record: Key,
+    /// Seals the summaries of sessions.
+    pub summary: Key,
+    /// Seals refresh tokens.
+    pub refresh_token: Key,
+    /// Hashes `sub` and `sid` into what sessions are listed by.
+    pub index: Key,
+    /// Seals what is remembered of users.
+    pub user: Key,
+    /// Hashes users into what the store knows them by.
+    pub user_index: Key,
+    /// The keys of sign-in attempts derive from it.
+    pub attempt: Key,
+    /// Seals what proves a form to be ours.
+    pub form: Key,
+}
+
+impl RingKey {
+    /// The ring key of this root secret.
+    pub fn new(root: Key) -> Self {
+        let [a, b, c, d, ..] = *root.derive(b"lychgate", &[b"ring key id"]).expose();
+        Self { root, id: KeyId([a, b, c, d]), tenants: RwLock::default() }
+    }
+
+    /// A new random one.
+    pub fn generate() -> Self {
+        Self::new(Key::generate())
+    }
+
+    /// Which key of the ring this is.
+    pub const fn id(&self) -> KeyId {
+        self.id
+    }
+
+    /// Reads a key as [`RingKey::to_text`] writes it; space around it is ignored.
+    ///
+    /// # Errors
+    /// It is anything but 32 bytes of base64url.
+    pub fn from_text(text: &str) -> Result<Self, MalformedKey> {
+        let bytes = from_base64url(text.trim()).and_then(|bytes| bytes.try_into().ok());
+        bytes.map(|bytes| Self::new(Key::from_bytes(bytes))).ok_or(MalformedKey)
+    }
+
+    /// The key for its file: 43 characters of base64url.
+    pub fn to_text(&self) -> SecretString {
+        base64url(self.root.expose()).into()
+    }
+
+    /// The keys of `tenant`. Derived at the first call; later ones take a lock that readers share.
+    pub fn of(&self, tenant: &TenantId) -> Arc<TenantKeys> {
+        if let Some(keys) = self.tenants.read().unwrap_or_else(PoisonError::into_inner).get(tenant) {
+            return Arc::clone(keys);
+        }
+        let mut tenants = self.tenants.write().unwrap_or_else(PoisonError::into_inner);
+        let keys = tenants.entry(tenant.clone()).or_insert_with(|| Arc::new(self.derive(tenant)));
+        Arc::clone(keys)
+    }
+
+    fn derive(&self, tenant: &TenantId) -> TenantKeys {
+        let key =
+            |purpose: &str| self.root.derive(b"lychgate", &[purpose.as_bytes(), b"\0", tenant.as_str().as_bytes()]);
+        TenantKeys {
+            session_id: key("session id"),
+            record: key("session record"),
+            summary: key("session summary"),
+            refresh_token: key("refresh token"),
+            index: key("session index"),
+            user: key("user"),
+            user_index: key("user index"),
+            attempt: key("sign-in attempt"),
+            form: key("form"),
+        }
+    }
+}
+
+impl fmt::Debug for RingKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RingKey({})", self.id)
+    }
+}
+
+impl fmt::Display for KeyId {
+    /// Eight hexadecimal digits.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}", u32::from_be_bytes(self.0))
+    }
+}
+
+impl FromStr for KeyId {
+    type Err = KeyIdError;
+
+    fn from_str(text: &str) -> Result<Self, KeyIdError> {
+        let hex = text.len() == 8 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let number = hex.then(|| u32::from_str_radix(text, 16).ok()).flatten().ok_or(KeyIdError)?;
+        Ok(Self(number.to_be_bytes()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secret::ExposeSecret as _;
+
+    #[test]
+    fn keys_of_tenants_and_purposes_differ_and_stay_the_same() {
+        let key = RingKey::generate();
+        let (acme, globex) = ("acme".parse().unwrap(), "globex".parse().unwrap());
+        let bytes = |keys: &TenantKeys| {
+            let TenantKeys { session_id, record, summary, refresh_token, index, user, user_index, attempt, form } =
+                keys;
+            [session_id, record, summary, refresh_token, index, user, user_index, attempt, form]
+                .map(|key| *key.expose())
+        };
+        let all = [bytes(&key.of(&acme)), bytes(&key.of(&globex))].concat();
+        assert_eq!(all.iter().collect::<std::collections::HashSet<_>>().len(), 18);
+        let again = RingKey::from_text(key.to_text().expose_secret()).unwrap();
+        assert_eq!(bytes(&again.of(&acme)), bytes(&key.of(&acme)));
+        assert!(Arc::ptr_eq(&key.of(&acme), &key.of(&acme)), "derived once");
+    }
+
+    #[test]
+    fn a_key_prints_its_id_alone() {
+        let key = RingKey::generate();
+        key.of(&"acme".parse().unwrap());
+        assert_eq!(format!("{key:?}"), format!("RingKey({})", key.id()));
+        assert!(!format!("{:?}", key.of(&"acme".parse().unwrap())).contains(|c: char| c.is_ascii_digit()));
+    }
+
+    #[test]
+    fn an_id_reads_back_and_nothing_else_does() {
+        assert_eq!(KeyId([0, 1, 0xab, 0xff]).to_string(), "0001abff");
+        assert_eq!("0001abff".parse(), Ok(KeyId([0, 1, 0xab, 0xff])));
+        for bad in ["", "1abff", "0001abfg", "+001abff", "0001abff0"] {
+            assert_eq!(bad.parse::<KeyId>(), Err(KeyIdError), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Sessions without their cookies: whose they are, and the end of many. What a list shows is the summary that lies
+//! beside each record, sealed under the ring key.
+
+use std::cmp::Reverse;
+use std::fmt;
+
+use serde::Deserialize;
+
+use super::record;
+use super::store::Listed;
+use super::{EndReason, Sessions, StoreError};
+use crate::clock::Timestamp;
+use crate::key_ring::KeyId;
+use crate::secret::SecretString;
+use crate::tenant_id::TenantId;
+
+/// A session as a list shows it.
+pub struct ListedSession {
+    /// What ends it: [`Sessions::end_listed`].
+    pub id_hash: [u8; 32],
+    /// Whose it is, from where and since when.
+    pub summary: ListedSummary,
+    /// When it was last used, up to a minute late.
+    pub last_seen_at: Timestamp,
+    /// When it ends if nobody uses it any more.
+    pub ends_at: Timestamp,
+    /// Its refresh token, to be revoked.
+    pub refresh_token: Option<SecretString>,
+}
+
+/// What is known of a session without its cookie.
+#[derive(Clone, Deserialize)]
+pub struct ListedSummary {
+    /// The issuer of the id token.
+    pub issuer: String,
+    /// The subject.
+    pub sub: String,
+    /// The provider's own id of its session.
+    pub sid: Option<String>,
+    /// The browser's name of itself.
+    pub user_agent: Option<String>,
+    /// When it began.
+    pub created_at: Timestamp,
+    /// When it ends in any case.
+    pub expires_at: Timestamp,
+}
+
+impl Sessions {
+    /// The live sessions of a user, the one used last first.
+    ///
+    /// # Errors
+    /// The store did not answer.
+    pub async fn of_user(&self, tenant: &TenantId, issuer: &str, sub: &str) -> Result<Vec<ListedSession>, StoreError> {
+        let mut listed = Vec::new();
+        for key in self.ring.keys().all() {
+            let hash = record::sub_hash(&key.of(tenant), issuer, sub);
+            listed.extend(self.store.by_sub(tenant, hash, self.clock.now()).await?);
+        }
+        Ok(self.open_listed(tenant, listed))
+    }
+
+    /// The live sessions that the provider knows as one session, the one used last first.
+    ///
+    /// # Errors
+    /// The store did not answer.
+    pub async fn of_sid(&self, tenant: &TenantId, issuer: &str, sid: &str) -> Result<Vec<ListedSession>, StoreError> {
+        let mut listed = Vec::new();
+        for key in self.ring.keys().all() {
+            let hash = record::sid_hash(&key.of(tenant), issuer, sid);
+            listed.extend(self.store.by_sid(tenant, hash, self.clock.now()).await?);
+        }
+        Ok(self.open_listed(tenant, listed))
+    }
+
+    /// All live sessions of a tenant, the one used last first. For operators: it may look at everything there is.
+    ///
+    /// # Errors
+    /// The store did not answer.
+    pub async fn of_tenant(&self, tenant: &TenantId) -> Result<Vec<ListedSession>, StoreError> {
+        let listed = self.store.all(tenant, self.clock.now()).await?;
+        Ok(self.open_listed(tenant, listed))
+    }
+
+    /// Ends sessions that a list showed, and says how many had not been ended yet.
+    ///
+    /// # Errors
+    /// The store could not remove all of them.
+    pub async fn end_listed(
+        &self,
+        tenant: &TenantId,
+        ids: &[[u8; 32]],
+        reason: EndReason,
+    ) -> Result<usize, StoreError> {
+        let ended = self.store.remove_many(tenant, ids.to_vec()).await;
+        // Even if it failed: what is still there is read again.
+        self.forget(ids).await;
+        let ended = ended?;
+        let label = self.metrics.tenant(tenant);
+        self.metrics.sessions_ended_total.with_label_values(&[label, reason.as_str()]).inc_by(ended as u64);
+        if self.store.counts() {
+            self.metrics.sessions_active.with_label_values(&[label]).sub(ended as i64);
+        }
+        Ok(ended)
+    }
+
+    /// Those that stand under a ring key that is accepted, the one used last first.
+    fn open_listed(&self, tenant: &TenantId, mut listed: Vec<Listed>) -> Vec<ListedSession> {
+        listed.sort_unstable_by_key(|one| (Reverse(one.last_seen_at), one.id_hash));
+        let open = |one: Listed| {
+            let keys = self.ring.get(KeyId(one.ring))?.of(tenant);
+            let token = one.refresh_token.as_deref();
+            let token = token.and_then(|sealed| {
+                record::open::<String>(&keys.refresh_token, "refresh token", tenant, &one.id_hash, sealed)
+            });
+            Some(ListedSession {
+                id_hash: one.id_hash,
+                summary: record::open(&keys.summary, "summary", tenant, &one.id_hash, &one.summary)?,
+                last_seen_at: one.last_seen_at,
+                ends_at: one.ends_at,
+                refresh_token: token.map(SecretString::from),
+            })
+        };
+        listed.into_iter().filter_map(open).collect()
+    }
+}
+
+impl fmt::Debug for ListedSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ListedSession")
+            .field("last_seen_at", &self.last_seen_at)
+            .field("ends_at", &self.ends_at)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for ListedSummary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ListedSummary").field("issuer", &self.issuer).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,436 @@
+//! What is Redis' own. Tests that need it are ignored unless asked for; `tests/with-redis` starts it.
+
+use ::redis::cmd;
+
+use super::*;
+use crate::config::{RedisNode, RedisServers, RedisSettings, Sources, load};
+
+/// The settings that `tests/with-redis` wrote, with a prefix that nobody else has.
+pub(super) fn settings(cache_bytes: u64) -> StoreSettings {
+    let file = std::env::var_os(REDIS).unwrap_or_else(|| {
+        panic!(
+            "{REDIS} does not name a settings file: run this by `tests/with-redis single|sentinel|cluster cargo test …`"
+        )
+    });
+    let sources = Sources { config: Some(file.into()), ..Sources::default() };
+    let StoreKind::Redis(redis) = load(&sources).expect("good settings").settings.sessions.store else {
+        panic!("{REDIS} names settings of another store");
+    };
+    let redis = RedisSettings { prefix: format!("test-{}:", secret::random_text()), ..*redis };
+    StoreSettings { store: StoreKind::Redis(redis.into()), cache_bytes }
+}
+
+#[tokio::test]
+#[ignore = "needs Redis: tests/with-redis"]
+async fn the_redis_of_the_tests_answers() {
+    let house = House::with(settings(PLENTY)).await;
+    house.sessions.check().await.unwrap();
+    assert_eq!(house.sessions.store.label(), "redis");
+}
+
+#[tokio::test]
+#[ignore = "needs Redis: tests/with-redis"]
+async fn every_key_but_a_users_lives_no_longer_than_what_it_is_of() {
+    let house = House::with(settings(PLENTY)).await;
+    let redis = house.sessions.store.as_redis();
+    let ttl = async |kind: &str| -> Vec<i64> {
+        let mut all = Vec::new();
+        for key in redis.keys().await.iter().filter(|key| key.contains(&format!(":{kind}:"))) {
+            all.push(redis.ask(cmd("TTL").arg(key)).await);
+        }
+        all.sort_unstable();
+        all
+    };
+    let near = |ttl: Vec<i64>, wanted: &[i64]| {
+        let near = ttl.len() == wanted.len()
+            && ttl.iter().zip(wanted).all(|(one, wanted)| (wanted - 30..=*wanted).contains(one));
+        assert!(near, "{ttl:?} is not {wanted:?}");
+    };
+    let soon = house.clock.now().plus(HOUR);
+    house.sign_in_as(NewSession { session_expiry: Some(soon), ..ada() }).await;
+    near(ttl("sub").await, &[HOUR]);
+    let (cookie, session) = house.sign_in().await;
+    house.sessions.use_attempt(&house.acme, "attempt").await.unwrap();
+    house.sessions.remember_user(&house.acme, &grace()).await.unwrap();
+    house.sessions.check().await.unwrap();
+    near(ttl("session").await, &[HOUR, DAY + 60]);
+    near(ttl("sub").await, &[7 * DAY]);
+    near(ttl("sid").await, &[7 * DAY]);
+    near(ttl("attempt").await, &[600]);
+    near(ttl("probe").await, &[60]);
+    assert_eq!(ttl("user").await, [-1]);
+
+    house.clock.advance(6 * DAY + DAY / 2);
+    let later = SessionLimits { idle: Duration::from_secs(30 * DAY as u64), ..limits() };
+    house.sessions.find(&house.acme, &later, &cookie).await.unwrap().unwrap();
+    until(|| session.untold().is_none()).await;
+    near(ttl("session").await, &[HOUR, DAY / 2]);
+    house.sessions.end(&session, EndReason::Logout).await.unwrap();
+    near(ttl("ended").await, &[600]);
+    near(ttl("session").await, &[HOUR]);
+    let mut left = redis.keys().await;
+    left.retain(|key| key.contains(":sub:") || key.contains(":sid:"));
+    for index in left {
+        let members: i64 = redis.ask(cmd("ZCARD").arg(&index)).await;
+        assert_eq!(members, 1, "what ended is in no index");
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs Redis: tests/with-redis"]
+async fn a_dump_of_redis_holds_nothing_that_can_be_read() {
+    let house = House::with(settings(PLENTY)).await;
+    let (cookie, _) = house.sign_in().await;
+    let (_, ended) = house.sign_in().await;
+    house.sessions.end(&ended, EndReason::Logout).await.unwrap();
+    house.sessions.remember_user(&house.acme, &grace()).await.unwrap();
+    house.sessions.use_attempt(&house.acme, "attempt").await.unwrap();
+    let redis = house.sessions.store.as_redis();
+    let mut content = Vec::new();
+    for key in redis.keys().await {
+        content.extend(key.as_bytes());
+        let (kind, dump): (String, Vec<u8>) =
+            (redis.ask(cmd("TYPE").arg(&key)).await, redis.ask(cmd("DUMP").arg(&key)).await);
+        content.extend(dump);
+        // Redis' dumps may be compressed; these are not.
+        match kind.as_str() {
+            "hash" => content.extend(redis.ask::<Vec<Vec<u8>>>(cmd("HGETALL").arg(&key)).await.concat()),
+            "string" => content.extend(redis.ask::<Vec<u8>>(cmd("GET").arg(&key)).await),
+            _ => content.extend(redis.ask::<Vec<Vec<u8>>>(cmd("ZRANGE").arg(&key).arg(0).arg(-1)).await.concat()),
+        }
+    }
+    let holds = |needle: &[u8]| content.windows(needle.len()).any(|window| window == needle);
+    assert!(content.len() > 1000 && holds(b"record"));
+    for secret in READABLE {
+        assert!(!holds(secret.as_bytes()), "{secret}");
+    }
+    let bytes = from_base64url(&cookie).unwrap();
+    assert!(!holds(cookie.as_bytes()) && !holds(&bytes[4..20]) && !holds(&bytes[20..]), "parts of the cookie");
+}
+
+#[tokio::test]
+#[ignore = "needs Redis: tests/with-redis"]
+async fn word_of_an_end_outlives_the_loss_of_it() {
+    let house = House::with(settings(PLENTY)).await;
+    let (cookie, session) = house.sign_in().await;
+    let redis = house.sessions.store.as_redis();
+    let key = redis.keys().await.into_iter().find(|key| key.contains(":session:")).unwrap();
+    let fields: Vec<Vec<u8>> = redis.ask(cmd("HGETALL").arg(&key)).await;
+    house.sessions.end(&session, EndReason::Logout).await.unwrap();
+    // A replica that became master may still have it.
+    let bring_back = async || redis.ask::<()>(cmd("HSET").arg(&key).arg(&fields)).await;
+    bring_back().await;
+    assert!(house.find(&cookie).await.is_none());
+    bring_back().await;
+    house.clock.advance(HOUR);
+    house.sessions.store.touch(session.see(&limits(), house.clock.now()).unwrap()).await.unwrap();
+    assert_eq!(redis.ask::<i64>(cmd("EXISTS").arg(&key)).await, 0);
+}
+
+#[tokio::test]
+#[ignore = "needs Redis: tests/with-redis"]
+async fn what_is_published_is_heard() {
+    let house = House::with(settings(PLENTY)).await;
+    let redis = house.sessions.store.as_redis();
+    let channel = format!("test-{}", secret::random_text()) + ":channel";
+    let mut subscriber = redis.subscriber().await.unwrap();
+    subscriber.subscribe(&channel).await.unwrap();
+    redis.ask::<i64>(cmd("PUBLISH").arg(&channel).arg("word")).await;
+    let heard = tokio::time::timeout(Duration::from_secs(5), subscriber.on_message().next()).await;
+    assert_eq!(heard.expect("in time").unwrap().get_payload::<String>().unwrap(), "word");
+}
+
+/// A server of the test's own.
+struct Server {
+    process: std::process::Child,
+    port: u16,
+    password: &'static str,
+}
+
+impl Server {
+    async fn start() -> Self {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let server = Self { process: Self::spawn(port), port, password: "open sesame" };
+        server.is_up().await;
+        server
+    }
+
+    fn spawn(port: u16) -> std::process::Child {
+        std::process::Command::new("redis-server")
+            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--requirepass", "open sesame"])
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .expect("redis-server, of Debian's package of that name")
+    }
+
+    async fn is_up(&self) {
+        let client = self.client();
+        let asks = async {
+            while client.get_multiplexed_async_connection().await.is_err() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), asks).await.expect("redis-server is up");
+    }
+
+    fn client(&self) -> ::redis::Client {
+        ::redis::Client::open(format!("redis://:open%20sesame@127.0.0.1:{}", self.port)).unwrap()
+    }
+
+    async fn tell(&self, words: &[&str]) {
+        let mut admin = self.client().get_multiplexed_async_connection().await.unwrap();
+        cmd(words[0]).arg(&words[1..]).exec_async(&mut admin).await.unwrap();
+    }
+
+    fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
+    async fn start_again(&mut self) {
+        self.process = Self::spawn(self.port);
+        self.is_up().await;
+    }
+
+    fn settings(&self) -> StoreSettings {
+        let redis = RedisSettings {
+            servers: RedisServers::Single(RedisNode { host: "127.0.0.1".into(), port: self.port }, 0),
+            tls: None,
+            username: None,
+            password: Some(self.password.to_owned().into()),
+            prefix: "lychgate:".into(),
+            timeout: Duration::from_millis(500),
+        };
+        StoreSettings { store: StoreKind::Redis(redis.into()), cache_bytes: PLENTY }
+    }
+
+    async fn house(&self) -> House {
+        House::with(self.settings()).await
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs Redis: tests/with-redis"]
+async fn redis_may_go_and_come_back() {
+    let mut server = Server::start().await;
+    let house = server.house().await;
+    let (hot, session) = house.sign_in().await;
+    let (cold, _) = house.sign_in().await;
+    house.sessions.cache.invalidate_all();
+    house.find(&hot).await.unwrap();
+    server.kill();
+    let error = house.sessions.find(&house.acme, &limits(), &cold).await.unwrap_err();
+    assert!(matches!(error, StoreError::Unreachable(_)), "{error:?}");
+    assert!(house.find(&hot).await.is_some(), "who is in the cache goes on");
+    assert!(matches!(house.sessions.create(&house.acme, &limits(), ada()).await, Err(StoreError::Unreachable(_))));
+    assert!(matches!(house.sessions.use_attempt(&house.acme, "attempt").await, Err(StoreError::Unreachable(_))));
+    assert!(matches!(house.sessions.end(&session, EndReason::Logout).await, Err(StoreError::Unreachable(_))));
+    assert!(matches!(house.sessions.check().await, Err(StoreError::Unreachable(_))));
+    assert_eq!(house.metric(r#"session_store_up{store="redis"}"#), 0);
+    server.start_again().await;
+    let came = std::time::Instant::now();
+    while house.sessions.check().await.is_err() {
+        tokio::task::yield_now().await;
+    }
+    assert!(came.elapsed() < Duration::from_secs(2), "{:?}", came.elapsed());
+    assert_eq!(house.metric(r#"session_store_up{store="redis"}"#), 1);
+    let (cookie, _) = house.sign_in().await;
+    house.cool();
+    assert!(house.find(&cookie).await.is_some());
+}
+
+#[tokio::test]
+#[ignore = "needs Redis: tests/with-redis"]
+async fn a_redis_that_restarts_unasked_costs_no_operation() {
+    let mut server = Server::start().await;
+    let house = server.house().await;
+    house.sign_in().await;
+    server.kill();
+    server.start_again().await;
+    assert!(house.sessions.use_attempt(&house.acme, "attempt").await.unwrap());
+    server.kill();
+    server.start_again().await;
+    house.sign_in().await;
+}
+
+#[tokio::test]
+#[ignore = "needs Redis: tests/with-redis"]
+async fn a_start_without_redis_succeeds_and_says_so() {
+    let mut server = Server::start().await;
+    server.kill();
+    let house = server.house().await;
+    assert!(matches!(house.sessions.check().await, Err(StoreError::Unreachable(_))));
+    server.start_again().await;
+    until_ok(&house).await;
+    house.sign_in().await;
+}
+
+#[tokio::test]
+#[ignore = "needs Redis: tests/with-redis"]
+async fn a_slow_redis_is_given_up_in_time_and_signs_nobody_out() {
+    let server = Server::start().await;
+    let house = server.house().await;
+    let (hot, _) = house.sign_in().await;
+    let (cold, _) = house.sign_in().await;
+    house.cool();
+    house.find(&hot).await.unwrap();
+    server.tell(&["CLIENT", "PAUSE", "1500"]).await;
+    let asked = std::time::Instant::now();
+    let error = house.sessions.find(&house.acme, &limits(), &cold).await.unwrap_err();
+    assert!(matches!(error, StoreError::Slow), "{error:?}");
+    assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+    assert!(house.find(&hot).await.is_some());
+    until_ok(&house).await;
+    assert!(house.find(&cold).await.is_some());
+}
+
+#[tokio::test]
+#[ignore = "needs Redis: tests/with-redis"]
+async fn a_full_redis_still_ends_sessions() {
+    let server = Server::start().await;
+    let house = server.house().await;
+    let (cookie, session) = house.sign_in().await;
+    let (other, _) = house.sign_in().await;
+    house.cool();
+    server.tell(&["CONFIG", "SET", "maxmemory", "1"]).await;
+    assert!(matches!(house.sessions.create(&house.acme, &limits(), ada()).await, Err(StoreError::Full)));
+    assert!(matches!(house.sessions.use_attempt(&house.acme, "attempt").await, Err(StoreError::Full)));
+    assert!(matches!(house.sessions.check().await, Err(StoreError::Full)));
+    assert!(house.find(&other).await.is_some());
+    assert!(house.sessions.end(&session, EndReason::Logout).await.unwrap());
+    server.tell(&["CONFIG", "SET", "maxmemory", "0"]).await;
+    house.sessions.check().await.unwrap();
+    house.sign_in().await;
+    assert!(house.find(&cookie).await.is_none());
+}
+
+#[tokio::test]
+#[ignore = "needs Redis: tests/with-redis"]
+async fn a_redis_that_became_a_replica_takes_no_session() {
+    let (master, server) = (Server::start().await, Server::start().await);
+    let house = server.house().await;
+    house.sign_in().await;
+    server.tell(&["CONFIG", "SET", "masterauth", "open sesame"]).await;
+    server.tell(&["REPLICAOF", "127.0.0.1", &master.port.to_string()]).await;
+    let error = house.sessions.create(&house.acme, &limits(), ada()).await.unwrap_err();
+    assert!(matches!(error, StoreError::ReadOnly), "{error:?}");
+    server.tell(&["REPLICAOF", "NO", "ONE"]).await;
+    house.sign_in().await;
+}
+
+#[tokio::test]
+#[ignore = "needs Redis: tests/with-redis"]
+async fn a_wrong_password_is_said_without_it() {
+    let mut server = Server::start().await;
+    server.password = "close sesame";
+    let house = server.house().await;
+    let error = house.sessions.check().await.unwrap_err();
+    assert!(matches!(error, StoreError::Denied(_)), "{error:?}");
+    let said = format!("{error} {error:?} {:?} {:?}", error.source(), house.settings);
+    assert!(!said.contains("sesame"), "{said}");
+}
+
+#[tokio::test]
+#[ignore = "needs Redis: tests/with-redis"]
+async fn without_replicas_an_end_waits_for_none() {
+    let server = Server::start().await;
+    let house = server.house().await;
+    let (_, session) = house.sign_in().await;
+    let asked = std::time::Instant::now();
+    house.sessions.end(&session, EndReason::Logout).await.unwrap();
+    assert!(asked.elapsed() < Duration::from_millis(90), "{:?}", asked.elapsed());
+    assert_eq!(house.metric("session_ends_unreplicated_total"), 0);
+}
+
+#[tokio::test]
+#[ignore = "needs Redis: tests/with-redis"]
+async fn an_end_that_no_replica_has_is_counted() {
+    let (master, mut replica) = (Server::start().await, Server::start().await);
+    replica.tell(&["CONFIG", "SET", "masterauth", "open sesame"]).await;
+    replica.tell(&["REPLICAOF", "127.0.0.1", &master.port.to_string()]).await;
+    let house = master.house().await;
+    let mut ended = 0;
+    // The replica is told of at once, but has to catch up first.
+    let counted = loop {
+        let (_, session) = house.sign_in().await;
+        house.sessions.end(&session, EndReason::Logout).await.unwrap();
+        ended += 1;
+        let mut admin = master.client().get_multiplexed_async_connection().await.unwrap();
+        let told: String = cmd("INFO").arg("replication").query_async(&mut admin).await.unwrap();
+        if told.contains("state=online") {
+            break house.metric("session_ends_unreplicated_total");
+        }
+        assert!(ended < 200, "{told}");
+    };
+    let (_, session) = house.sign_in().await;
+    house.sessions.end(&session, EndReason::Logout).await.unwrap();
+    let (_, last) = house.sign_in().await;
+    assert_eq!(house.metric("session_ends_unreplicated_total"), counted, "the replica has it");
+    let stopped = std::process::Command::new("kill").args(["-STOP", &replica.process.id().to_string()]).status();
+    assert!(stopped.unwrap().success());
+    house.sessions.end(&last, EndReason::Logout).await.unwrap();
+    assert_eq!(house.metric("session_ends_unreplicated_total"), counted + 1);
+    replica.kill();
+}
+
+/// Waits until the store is well, as long as it may take.
+async fn until_ok(house: &House) {
+    let wait = async {
+        while house.sessions.check().await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), wait).await.expect("the store is well again");
+}
+
+mod failover {
+    //! Kills a master; run by `tests/with-redis sentinel` or `cluster`, and by itself.
+
+    use super::*;
+
+    #[tokio::test]
+    #[ignore = "needs Redis with replicas: tests/with-redis"]
+    async fn a_master_that_dies_takes_no_session_and_no_end_with_it() {
+        let house = House::with(settings(PLENTY)).await;
+        let user = |n| NewSession { sub: format!("user {n}"), ..ada() };
+        let made = join_all((0..60).map(|n| house.sign_in_as(user(n)))).await;
+        let (ended, kept) = made.split_at(30);
+        for (_, session) in ended {
+            assert!(house.sessions.end(session, EndReason::Logout).await.unwrap());
+        }
+        assert_eq!(house.metric("session_ends_unreplicated_total"), 0);
+        let master = std::env::var_os("LYCHGATE_TEST_REDIS_PID").expect("the master's process, by tests/with-redis");
+        assert!(std::process::Command::new("kill").arg("-9").arg(&master).status().unwrap().success());
+        let died = std::time::Instant::now();
+        let found = async |cookie: &str| loop {
+            house.cool();
+            match house.sessions.find(&house.acme, &limits(), cookie).await {
+                Ok(found) => break found.is_some(),
+                Err(error) => {
+                    assert!(
+                        matches!(error, StoreError::Unreachable(_) | StoreError::Slow | StoreError::ReadOnly),
+                        "{error:?}"
+                    );
+                    assert!(died.elapsed() < Duration::from_secs(20), "{error:?}");
+                }
+            }
+        };
+        for (cookie, _) in kept {
+            assert!(found(cookie).await, "a session that was good");
+        }
+        for (cookie, _) in ended {
+            assert!(!found(cookie).await, "a session that was ended");
+        }
+        until_ok(&house).await;
+        for n in 0..60 {
+            house.sign_in_as(user(n)).await;
+        }
+    }
+}
