@@ -73,7 +73,6 @@ fn readme_names_every_value_of_a_label() {
         let text = file(source);
         text.split(start).skip(1).map(|rest| rest.split('"').next().unwrap().to_owned()).collect()
     };
-    let operations = ["src/session/mod.rs", "src/session/store.rs"];
     for (label, values) in [
         ("`reason` of `lychgate_http_connections_rejected_total`", {
             let mut reasons = quoted_after("src/server/connection.rs", "rejected(\"");
@@ -88,7 +87,11 @@ fn readme_names_every_value_of_a_label() {
             let text = file("src/session/record.rs");
             quoted(&body_of(text.split_once("impl EndReason").unwrap().1, "fn as_str("))
         }),
-        ("`operation`", operations.iter().flat_map(|source| quoted_after(source, "timed(\"")).collect()),
+        ("`operation`", {
+            let mut operations = quoted_after("src/session/store/mod.rs", "timed(\"");
+            operations.extend(quoted_after("src/session/store/mod.rs", "asked!(self, \""));
+            operations
+        }),
         (
             "`result` of `lychgate_session_operations_total`",
             quoted(&body_of(&file("src/session/error.rs"), "fn as_str(")),

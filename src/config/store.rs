@@ -1,5 +1,6 @@
 //! Where sessions are kept: the section `[sessions]`.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -108,6 +109,16 @@ pub struct RedisTls {
     pub client: Option<(String, SecretString)>,
 }
 
+impl RedisServers {
+    /// The servers that are named: of a cluster and of Sentinels, the others are found through them.
+    pub fn nodes(&self) -> &[RedisNode] {
+        match self {
+            Self::Single(node, _) => std::slice::from_ref(node),
+            Self::Sentinel { nodes, .. } | Self::Cluster(nodes) => nodes,
+        }
+    }
+}
+
 impl RedisNode {
     /// Whether the way there stays on this machine.
     pub fn is_loopback(&self) -> bool {
@@ -192,6 +203,11 @@ fn redis(reader: &mut Reader<'_>) -> Option<RedisSettings> {
             if reader.is_set(key) {
                 reader.fault(key, "and a password in redis_url are both given", Some("leave one of them out"));
             }
+        }
+    }
+    for (key, empty) in [(PLACES[1], cluster.is_empty()), (PLACES[2], sentinels.is_empty())] {
+        if reader.is_set(key) && empty {
+            reader.fault(key, "names no server that can be used", None);
         }
     }
     let schemes = [url.as_ref().map(|url| url.tls)].into_iter().flatten();
@@ -286,7 +302,7 @@ fn server(text: &str, port: u16) -> Result<Server, String> {
     }
     let decoded = |text: &str| {
         let plain = percent_encoding::percent_decode_str(text).decode_utf8();
-        plain.map(std::borrow::Cow::into_owned).map_err(|_| "holds a user or password that is not UTF-8".to_owned())
+        plain.map(Cow::into_owned).map_err(|_| "holds a user or password that is not UTF-8".to_owned())
     };
     let node = RedisNode {
         host: host.trim_start_matches('[').trim_end_matches(']').to_owned(),

@@ -337,3 +337,69 @@ fn the_sample_shows_every_key_and_is_good() {
         assert!(written.contains(key.name()), "{}", key.path);
     }
 }
+
+#[test]
+fn redis_is_one_server_a_cluster_or_what_sentinels_say() {
+    let sessions = |text: &str| {
+        Folder::with(&[("lychgate.toml", &format!("[sessions]\nstore = \"redis\"\n{text}"))]).good().sessions
+    };
+    let redis = |text: &str| match sessions(text).store {
+        StoreKind::Redis(redis) => *redis,
+        StoreKind::Embedded => panic!("{text}"),
+    };
+    let one = redis("redis_url = \"redis://:hush@[::1]/2\"\nredis_username = \"gate\"");
+    assert!(matches!(&one.servers, RedisServers::Single(node, 2) if node.host == "::1" && node.port == 6379));
+    assert_eq!((one.username.as_deref(), one.prefix.as_str()), (Some("gate"), "lychgate:"));
+    assert!(one.tls.is_none() && one.timeout.as_secs() == 2);
+    assert!(!format!("{one:?}").contains("hush"), "{one:?}");
+    let many = redis(
+        "redis_cluster = [\"rediss://a\", \"rediss://b:7000\"]\nredis_prefix = \"x.\"\nredis_timeout = \"250ms\"",
+    );
+    assert!(matches!(&many.servers, RedisServers::Cluster(nodes) if nodes[1].port == 7000) && many.tls.is_some());
+    let watched = redis(
+        "redis_sentinels = [\"redis://a\"]\nredis_master = \"m\"\nredis_password = \"hush\"\nredis_sentinel_password = \"shh!\"",
+    );
+    let RedisServers::Sentinel { nodes, master, password, .. } = &watched.servers else { panic!("{watched:?}") };
+    assert_eq!((nodes[0].port, master.as_str(), password.is_some()), (26379, "m", true));
+    assert!(!format!("{watched:?}").contains("hush") && !format!("{watched:?}").contains("shh!"), "{watched:?}");
+}
+
+#[test]
+fn what_is_said_of_redis_in_two_ways_or_by_half_is_a_fault() {
+    let faults = |text: &str| {
+        let folder = Folder::with(&[("lychgate.toml", &format!("[sessions]\n{text}")), ("ca.pem", "x")]);
+        folder.faults().into_iter().map(|fault| format!("{}: {}", fault.key, fault.reason)).collect::<Vec<_>>()
+    };
+    let redis = |text: &str| faults(&format!("store = \"redis\"\n{text}"));
+    assert_eq!(redis(""), ["sessions.redis_url: is missing"]);
+    assert_eq!(faults("redis_url = \"redis://a\""), ["sessions.redis_url: is given, but sessions.store is embedded"]);
+    assert_eq!(
+        redis("redis_url = \"redis://a\"\nredis_cluster = [\"redis://a\"]"),
+        ["sessions.redis_cluster: and sessions.redis_url are both given"]
+    );
+    assert_eq!(redis("redis_sentinels = [\"redis://a\"]"), ["sessions.redis_master: is missing"]);
+    assert_eq!(
+        redis("redis_url = \"redis://a\"\nredis_master = \"m\""),
+        ["sessions.redis_master: is given, but no redis_sentinels"]
+    );
+    assert_eq!(redis("redis_cluster = []"), ["sessions.redis_cluster: names no server that can be used"]);
+    assert_eq!(
+        redis("redis_cluster = [\"redis://a\", \"rediss://b\"]"),
+        ["sessions.redis_cluster: mixes redis:// and rediss://"]
+    );
+    assert_eq!(
+        redis("redis_url = \"redis://a\"\nredis_ca_file = \"ca.pem\""),
+        ["sessions.redis_url: is without TLS, but files for TLS are given"]
+    );
+    assert_eq!(
+        redis("redis_url = \"rediss://a\"\nredis_certificate_file = \"ca.pem\""),
+        ["sessions.redis_key_file: is missing"]
+    );
+    assert_eq!(
+        redis("redis_url = \"rediss://:hush@a\"\nredis_password = \"hush\""),
+        ["sessions.redis_password: and a password in redis_url are both given"]
+    );
+    let said = redis("redis_url = \"hush\"\nredis_prefix = \"{}\"\nredis_timeout = \"1ms\"");
+    assert_eq!(said.len(), 3, "{said:?}");
+    assert!(!said.iter().any(|fault| fault.contains("hush")), "{said:?}");
+}

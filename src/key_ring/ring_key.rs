@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
 
 use crate::secret::{Key, SecretString, base64url, from_base64url};
 use crate::tenant_id::TenantId;
@@ -26,7 +28,7 @@ pub struct MalformedKey;
 pub struct RingKey {
     root: Key,
     id: KeyId,
-    tenants: RwLock<HashMap<TenantId, Arc<TenantKeys>>>,
+    tenants: ArcSwap<HashMap<TenantId, Arc<TenantKeys>>>,
 }
 
 /// What derives from one ring key for one tenant, each for one purpose.
@@ -56,7 +58,7 @@ impl RingKey {
     /// The ring key of this root secret.
     pub fn new(root: Key) -> Self {
         let [a, b, c, d, ..] = *root.derive(b"lychgate", &[b"ring key id"]).expose();
-        Self { root, id: KeyId([a, b, c, d]), tenants: RwLock::default() }
+        Self { root, id: KeyId([a, b, c, d]), tenants: ArcSwap::default() }
     }
 
     /// A new random one.
@@ -83,14 +85,18 @@ impl RingKey {
         base64url(self.root.expose()).into()
     }
 
-    /// The keys of `tenant`. Derived at the first call; later ones take a lock that readers share.
+    /// The keys of `tenant`. Derived at the first call; later ones take no lock.
     pub fn of(&self, tenant: &TenantId) -> Arc<TenantKeys> {
-        if let Some(keys) = self.tenants.read().unwrap_or_else(PoisonError::into_inner).get(tenant) {
+        if let Some(keys) = self.tenants.load().get(tenant) {
             return Arc::clone(keys);
         }
-        let mut tenants = self.tenants.write().unwrap_or_else(PoisonError::into_inner);
-        let keys = tenants.entry(tenant.clone()).or_insert_with(|| Arc::new(self.derive(tenant)));
-        Arc::clone(keys)
+        let keys = Arc::new(self.derive(tenant));
+        self.tenants.rcu(|known| {
+            let mut known = HashMap::clone(known);
+            known.entry(tenant.clone()).or_insert_with(|| Arc::clone(&keys));
+            known
+        });
+        self.tenants.load().get(tenant).cloned().unwrap_or(keys)
     }
 
     fn derive(&self, tenant: &TenantId) -> TenantKeys {

@@ -2,7 +2,6 @@
 
 use crate::key_ring::{KeyId, RingKey};
 use crate::secret::{self, Key, SecretString};
-use crate::tenant_id::TenantId;
 
 const RING_LEN: usize = 4;
 const ID_LEN: usize = 16;
@@ -31,6 +30,9 @@ impl Cookie {
 
     /// Reads a value as [`Cookie::to_text`] writes it.
     pub(super) fn parse(text: &str) -> Option<Self> {
+        if text.len() != TEXT_LEN {
+            return None;
+        }
         let bytes = secret::from_base64url(text)?;
         let (ring, rest) = bytes.split_first_chunk::<RING_LEN>()?;
         let (id, key) = rest.split_first_chunk()?;
@@ -38,12 +40,12 @@ impl Cookie {
     }
 }
 
-/// What the cache knows a session by: a hash of the whole cookie value and the tenant it was shown to.
-pub(super) type CacheKey = [u8; 32];
+/// A hash of the whole cookie value, by which a cached session tells whether a cookie is its own.
+pub(super) type CookieHash = [u8; 32];
 
-/// The cache's key for `value`; `None` if no session cookie is that long.
-pub(super) fn cache_key(tenant: &TenantId, value: &str) -> Option<CacheKey> {
-    (value.len() == TEXT_LEN).then(|| secret::sha256(&[tenant.as_str().as_bytes(), b"\0", value.as_bytes()].concat()))
+/// The hash of `value`.
+pub(super) fn cookie_hash(value: &str) -> CookieHash {
+    secret::sha256(value.as_bytes())
 }
 
 #[cfg(test)]

@@ -87,7 +87,10 @@ impl From<RedisError> for StoreError {
                 ServerErrorKind::BusyLoading
                 | ServerErrorKind::MasterDown
                 | ServerErrorKind::ClusterDown
-                | ServerErrorKind::TryAgain,
+                | ServerErrorKind::TryAgain
+                // A cluster that names a node nobody can reach.
+                | ServerErrorKind::Moved
+                | ServerErrorKind::Ask,
             ) => Self::Unreachable(Arc::new(error)),
             _ => Self::Redis(Arc::new(error)),
         }

@@ -32,7 +32,7 @@ use moka::future::Cache;
 use moka::notification::RemovalCause;
 use moka::ops::compute::{CompResult, Op};
 
-use self::cookie::{CacheKey, Cookie, cache_key};
+use self::cookie::{Cookie, cookie_hash};
 pub use self::error::{OpenError, StoreError};
 pub use self::list::{ListedSession, ListedSummary};
 pub use self::record::{EndReason, ExpiryReason, NewSession, Session};
@@ -60,7 +60,8 @@ pub struct Sessions {
     clock: Clock,
     metrics: Arc<Metrics>,
     store: Store,
-    cache: Cache<CacheKey, Arc<Session>>,
+    /// By what the store knows a session by, so that one can be dropped without its cookie.
+    cache: Cache<[u8; 32], Arc<Session>>,
     hits: IntCounter,
     misses: IntCounter,
     ends: Arc<watch::Ends>,
@@ -94,7 +95,7 @@ impl Sessions {
         let evicted = store.clone();
         let cache = Cache::builder()
             .max_capacity(settings.cache_bytes)
-            .weigher(|_: &CacheKey, session: &Arc<Session>| session.weight)
+            .weigher(|_: &[u8; 32], session: &Arc<Session>| session.weight)
             .eviction_listener(move |_, session: Arc<Session>, cause| {
                 if let (RemovalCause::Size, Some(touch)) = (cause, session.untold()) {
                     touch_later(&evicted, session, touch);
@@ -120,11 +121,16 @@ impl Sessions {
         let ring = self.ring.active();
         let cookie = Cookie::generate(&ring);
         let value = cookie.to_text();
-        let key = cache_key(tenant, value.expose_secret()).expect("our own cookies have the length of cookies");
-        let (session, row) = Session::begin(&ring, tenant, &cookie, key, limits, self.clock.now(), new);
+        let hash = cookie_hash(value.expose_secret());
+        let (session, row) = Session::begin(&ring, tenant, &cookie, hash, limits, self.clock.now(), new);
         let session = Arc::new(session);
-        let ended = self.store.insert(tenant, row).await?;
-        self.cache.insert(key, Arc::clone(&session)).await;
+        let mut ended = Vec::new();
+        let insertion = async {
+            ended = self.store.insert(tenant, row).await?;
+            Ok::<_, StoreError>(Op::Put(Arc::clone(&session)))
+        };
+        // Whoever ends it at once takes turns with this.
+        self.cache.entry(session.id_hash).and_try_compute_with(|_| insertion).await?;
         let label = self.metrics.tenant(tenant);
         self.metrics.sessions_created_total.with_label_values(&[label]).inc();
         if self.store.counts() {
@@ -146,20 +152,20 @@ impl Sessions {
         limits: &SessionLimits,
         cookie_value: &str,
     ) -> Result<Option<Arc<Session>>, StoreError> {
-        let Some(key) = cache_key(tenant, cookie_value) else { return Ok(None) };
-        let found = if let Some(session) = self.cache.get(&key).await {
+        let Some(cookie) = Cookie::parse(cookie_value) else { return Ok(None) };
+        // A ring key that was dropped takes its sessions with it, those in the cache as well.
+        let Some(ring) = self.ring.get(cookie.ring) else { return Ok(None) };
+        let (id_hash, hash) = (record::id_hash(&ring, tenant, &cookie.id), cookie_hash(cookie_value));
+        let found = if let Some(session) = self.cache.get(&id_hash).await {
             self.hits.inc();
             Some(session)
         } else {
             self.misses.inc();
-            match Cookie::parse(cookie_value).and_then(|cookie| Some((self.ring.get(cookie.ring)?, cookie))) {
-                Some((ring, cookie)) => self.load(&ring, Lock::of(&ring, tenant, &cookie, key)).await?,
-                None => None,
-            }
+            self.load(&ring, Lock::of(&ring, tenant, &cookie, id_hash, hash)).await?
         };
         let now = self.clock.now();
-        // A ring key that was dropped takes its sessions with it, those in the cache as well.
-        let good = |session: &Arc<Session>| self.ring.accepts(session.ring) && !session.is_over(limits, now);
+        // The id alone finds a session; only the whole cookie opens it.
+        let good = |session: &Arc<Session>| session.opens_with(&hash) && !session.is_over(limits, now);
         let Some(session) = found.filter(good) else { return Ok(None) };
         if let Some(touch) = session.see(limits, now) {
             touch_later(&self.store, Arc::clone(&session), touch);
@@ -174,7 +180,7 @@ impl Sessions {
     /// The store could not remove it; the session then goes on, unless this was [`StoreError::Slow`].
     pub async fn end(&self, session: &Session, reason: EndReason) -> Result<bool, StoreError> {
         let (store, cache, metrics) = (self.store.clone(), self.cache.clone(), Arc::clone(&self.metrics));
-        let (tenant, id_hash, key) = (session.tenant.clone(), session.id_hash, session.cache_key);
+        let (tenant, id_hash) = (session.tenant.clone(), session.id_hash);
         let ends = Arc::clone(&self.ends);
         let ending = tokio::spawn(async move {
             let mut was_there = false;
@@ -182,7 +188,7 @@ impl Sessions {
                 was_there = store.remove(&tenant, id_hash).await?;
                 Ok::<_, StoreError>(Op::Remove)
             };
-            cache.entry(key).and_try_compute_with(|_| removal).await?;
+            cache.entry(id_hash).and_try_compute_with(|_| removal).await?;
             ends.tell(id_hash);
             if was_there {
                 let label = metrics.tenant(&tenant);
@@ -203,7 +209,7 @@ impl Sessions {
     /// It is not in the cache and the store did not answer.
     pub async fn current(&self, session: &Session) -> Result<Option<Arc<Session>>, StoreError> {
         let Some(ring) = self.ring.get(session.ring) else { return Ok(None) };
-        match self.cache.get(&session.cache_key).await {
+        match self.cache.get(&session.id_hash).await {
             Some(current) => Ok(Some(current)),
             None => self.load(&ring, session.lock()).await,
         }
@@ -216,7 +222,7 @@ impl Sessions {
     /// The store did not keep it; the session is as it was, unless this was [`StoreError::Slow`].
     pub async fn renew(&self, session: &Arc<Session>, renewal: &Renewal) -> Result<Option<Arc<Session>>, StoreError> {
         let Some(ring) = self.ring.get(session.ring) else { return Ok(None) };
-        let renew = self.cache.entry(session.cache_key).and_try_compute_with(|entry| async move {
+        let renew = self.cache.entry(session.id_hash).and_try_compute_with(|entry| async move {
             let current = entry.map_or_else(|| Arc::clone(session), moka::Entry::into_value);
             let (renewed, update) = current.renewed(&ring, renewal);
             let was_there = self.store.update(&current.tenant, current.id_hash, update).await?;
@@ -366,7 +372,7 @@ impl Sessions {
 
     /// Reads a session from the store into the cache; those who ask at the same time share one answer.
     async fn load(&self, ring: &RingKey, lock: Lock) -> Result<Option<Arc<Session>>, StoreError> {
-        let load = self.cache.entry(lock.cache_key).and_try_compute_with(|entry| async move {
+        let load = self.cache.entry(lock.id_hash).and_try_compute_with(|entry| async move {
             if entry.is_some() {
                 return Ok::<_, StoreError>(Op::Nop);
             }
@@ -399,16 +405,8 @@ impl Sessions {
 
     /// Takes sessions that were ended out of the cache, and tells those who wait for an end.
     async fn forget(&self, ended: &[[u8; 32]]) {
-        // Few are ever ended so: not even the cache is looked through otherwise.
-        if ended.is_empty() {
-            return;
-        }
-        for (key, session) in &self.cache {
-            if ended.contains(&session.id_hash) {
-                self.cache.invalidate(key.as_ref()).await;
-            }
-        }
         for id_hash in ended {
+            watch::drop_from(&self.cache, *id_hash).await;
             self.ends.tell(*id_hash);
         }
     }

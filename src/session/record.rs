@@ -16,13 +16,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
-use super::cookie::{CacheKey, Cookie};
+use super::cookie::{Cookie, CookieHash};
 use super::store::{StoredSession, Update};
 use super::tokens::{AccessToken, Renewal};
 use crate::clock::Timestamp;
 use crate::config::{LOCAL_ISSUER, SessionLimits};
 use crate::key_ring::{KeyId, RingKey, TenantKeys};
-use crate::secret::{ExposeSecret as _, Key, SecretString};
+use crate::secret::{self, ExposeSecret as _, Key, SecretString};
 use crate::tenant_id::TenantId;
 
 /// Seconds between two writes of a session's last use.
@@ -93,7 +93,7 @@ pub struct Session {
     /// The ring key that it stands under.
     pub(super) ring: KeyId,
     pub(super) id_hash: [u8; 32],
-    pub(super) cache_key: CacheKey,
+    pub(super) cookie_hash: CookieHash,
     /// What the record is sealed under: derived from the cookie, which we do not keep.
     pub(super) record_key: Key,
     /// Bytes of memory, roughly.
@@ -167,14 +167,19 @@ pub(super) struct Lock {
     pub(super) tenant: TenantId,
     pub(super) id_hash: [u8; 32],
     pub(super) record_key: Key,
-    pub(super) cache_key: CacheKey,
+    pub(super) cookie_hash: CookieHash,
 }
 
 impl Lock {
     /// Of the session that `cookie` is for.
-    pub(super) fn of(ring: &RingKey, tenant: &TenantId, cookie: &Cookie, cache_key: CacheKey) -> Self {
-        let (id_hash, record_key) = (id_hash(ring, tenant, &cookie.id), record_key(ring, tenant, cookie));
-        Self { tenant: tenant.clone(), id_hash, record_key, cache_key }
+    pub(super) fn of(
+        ring: &RingKey,
+        tenant: &TenantId,
+        cookie: &Cookie,
+        id_hash: [u8; 32],
+        cookie_hash: CookieHash,
+    ) -> Self {
+        Self { tenant: tenant.clone(), id_hash, record_key: record_key(ring, tenant, cookie), cookie_hash }
     }
 }
 
@@ -241,7 +246,7 @@ impl Session {
         ring: &RingKey,
         tenant: &TenantId,
         cookie: &Cookie,
-        cache_key: CacheKey,
+        cookie_hash: CookieHash,
         limits: &SessionLimits,
         now: Timestamp,
         new: NewSession,
@@ -274,7 +279,7 @@ impl Session {
             expires_because,
             ring: ring.id(),
             id_hash: id_hash(ring, tenant, &cookie.id),
-            cache_key,
+            cookie_hash,
             record_key: record_key(ring, tenant, cookie),
             weight: 0,
             seen: Seen::new(now, idle),
@@ -301,7 +306,7 @@ impl Session {
             expires_because: self.expires_because,
             ring: self.ring,
             id_hash: self.id_hash,
-            cache_key: self.cache_key,
+            cookie_hash: self.cookie_hash,
             record_key: self.record_key.clone(),
             weight: 0,
             seen: Arc::clone(&self.seen),
@@ -396,7 +401,7 @@ impl Session {
 
     /// Opens a record; `None` if the key is not its key, or if it belongs to another tenant or session.
     pub(super) fn open(ring: &RingKey, lock: Lock, stored: &StoredSession) -> Option<Self> {
-        let Lock { tenant, id_hash, record_key, cache_key } = lock;
+        let Lock { tenant, id_hash, record_key, cookie_hash } = lock;
         let weight = weight(&stored.record, stored.refresh_token.as_deref());
         let record: Record = open(&record_key, "record", &tenant, &id_hash, &stored.record)?;
         let refresh_token = match &stored.refresh_token {
@@ -436,7 +441,7 @@ impl Session {
             expires_because: record.expires_because,
             ring: ring.id(),
             id_hash,
-            cache_key,
+            cookie_hash,
             record_key,
             weight,
             seen: Seen::new(stored.last_seen_at, 0),
@@ -454,13 +459,18 @@ impl Session {
             tenant: self.tenant.clone(),
             id_hash: self.id_hash,
             record_key: self.record_key.clone(),
-            cache_key: self.cache_key,
+            cookie_hash: self.cookie_hash,
         }
     }
 
-    /// What tells it from all other sessions in this process; opens nothing.
+    /// What tells it from all other sessions; opens nothing.
     pub const fn key(&self) -> [u8; 32] {
-        self.cache_key
+        self.id_hash
+    }
+
+    /// Whether it is the session of the cookie with this hash.
+    pub(super) fn opens_with(&self, cookie_hash: &CookieHash) -> bool {
+        secret::same(&self.cookie_hash, cookie_hash)
     }
 
     /// The access token for one of the tenant's further audiences, or that of the sign-in. It may have ended.

@@ -1,7 +1,10 @@
 //! Waiting for the end of a session, for what lasts longer than a request.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use moka::future::Cache;
+use moka::ops::compute::Op;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
@@ -25,6 +28,12 @@ impl Ends {
         // Nobody may be waiting.
         let _ = self.0.send(id_hash);
     }
+}
+
+/// The session of this hash was ended in the store: it opens nothing here any more. A load that is under way is waited
+/// for, as in [`Sessions::end`].
+pub(super) async fn drop_from(cache: &Cache<[u8; 32], Arc<Session>>, id_hash: [u8; 32]) {
+    cache.entry(id_hash).and_compute_with(|_| async { Op::Remove }).await;
 }
 
 impl Sessions {

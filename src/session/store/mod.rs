@@ -85,7 +85,7 @@ pub(super) struct Swept {
     pub(super) idle: bool,
 }
 
-/// Asks the store, whichever it is: `asked!(self, "name of the operation", store => what is asked of it)`.
+/// Asks the store, whichever it is: `asked!(self, OPERATION, store => what is asked of it)`, with the operation's label.
 macro_rules! asked {
     ($self:ident, $operation:literal, $store:ident => $work:expr) => {
         asked!($self, $operation, $self.limit, $store => $work, $store => $work)

@@ -16,12 +16,13 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use redis::aio::PubSub;
 use redis::cluster_routing::{Route, SlotAddr};
 use redis::{Cmd, cmd};
+use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use self::link::{Link, Servers};
 use super::{FoundUser, Listed, PER_USER, StoredSession, Update};
 use crate::clock::{Clock, Timestamp};
-use crate::config::RedisSettings;
+use crate::config::{RedisNode, RedisSettings};
 use crate::metrics::{IntCounter, Metrics};
 use crate::secret;
 use crate::session::error::{OpenError, StoreError};
@@ -34,6 +35,8 @@ const LATE: i64 = 60;
 const ENDED_KEPT: i64 = 600;
 /// How long an end waits for a replica to have it.
 const REPLICATED_WITHIN: Duration = Duration::from_millis(100);
+/// How long no end waits after one that waited in vain.
+const NO_REPLICA: Duration = Duration::from_secs(1);
 /// Questions of one operation that are under way at the same time.
 const AT_ONCE: usize = 32;
 /// Keys that Redis looks at in one step of a list.
@@ -57,12 +60,20 @@ pub(in crate::session) struct Redis {
     ends: Link,
     clock: Clock,
     unreplicated: IntCounter,
+    /// Held by the end that waits for a replica; when that was last in vain.
+    in_vain: Arc<Mutex<Option<Instant>>>,
     probes: Arc<AtomicU32>,
 }
 
 impl Redis {
     /// The way to the servers of `settings`; connects to none.
     pub(super) fn open(settings: &RedisSettings, clock: Clock, metrics: &Metrics) -> Result<Self, OpenError> {
+        if settings.tls.is_none() && !settings.servers.nodes().iter().all(RedisNode::is_loopback) {
+            tracing::warn!(
+                "Redis is reached without TLS over a network: who listens there learns its password, and what users do; \
+                 write rediss://"
+            );
+        }
         let servers = Arc::new(Servers::new(settings).map_err(|cause| OpenError::Redis { cause: Arc::new(cause) })?);
         Ok(Self {
             prefix: settings.prefix.as_str().into(),
@@ -70,6 +81,7 @@ impl Redis {
             ends: Link::new(servers),
             clock,
             unreplicated: metrics.session_ends_unreplicated_total.clone(),
+            in_vain: Arc::default(),
             probes: Arc::default(),
         })
     }
@@ -170,12 +182,19 @@ impl Redis {
         Ok(was_there)
     }
 
-    /// Whether a replica has in time what was written over the connection for ends.
+    /// Whether a replica has in time what was written over the connection for ends. Those who end sessions wait one
+    /// after the other, and not at all if nobody answered a moment ago.
     async fn is_replicated(&self, key: &str) -> bool {
+        let mut in_vain = self.in_vain.lock().await;
+        if in_vain.is_some_and(|at| at.elapsed() < NO_REPLICA) {
+            return false;
+        }
         let mut wait = cmd("WAIT");
         wait.arg(1).arg(REPLICATED_WITHIN.as_millis() as u64);
         let at = Route::with_key(key, SlotAddr::Master);
-        self.ends.ask_at(Some(at), &wait).await.is_ok_and(|replicas: u32| replicas > 0)
+        let replicated = self.ends.ask_at(Some(at), &wait).await.is_ok_and(|replicas: u32| replicas > 0);
+        *in_vain = (!replicated).then(Instant::now);
+        replicated
     }
 
     /// Ends sessions; says how many were there.
