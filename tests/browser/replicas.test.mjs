@@ -141,7 +141,7 @@ function countRefreshes(judge) {
 }
 
 function newUsers(judge) {
-  return new Users({ judge, replicas, secrets: scene.secrets, accounts });
+  return new Users({ judge, provider, replicas, secrets: scene.secrets, accounts });
 }
 
 /** Has the users end, prints what was counted, and asserts that all was well. */

@@ -12,11 +12,12 @@ export const GRACE = 1000;
  * | --- | --- | --- | --- |
  * | `kill` | a replica gets SIGKILL | 100 ms after its end | requests in flight may fail in any way |
  * | `failover` | a master of Redis gets SIGKILL | 2 s after its replica is master | 5xx with `Retry-After`, never 401 |
- * | `lost` | 1 s before such a SIGKILL | the SIGKILL | a session made within may be gone: sign in again |
+ * | `lost` | 1 s before a master of Redis gets SIGKILL | the SIGKILL | a session made within may be gone: sign in again |
+ * | `tokens` | 1 s before either SIGKILL | 100 ms after it | tokens renewed within may be gone, not their session |
  *
  * A drain (SIGTERM) and a rotation of the provider's keys have no window.
  */
-export const WINDOWS = { killAfter: 100, failoverAfter: 2000, lostBefore: 1000 };
+export const WINDOWS = { killAfter: 100, failoverAfter: 2000, lostBefore: 1000, tokensAfter: 100 };
 
 /** The statuses that are answers, by path; any other is a failure. */
 const ANSWERS = {
@@ -66,9 +67,8 @@ export class Judge {
     if (ANSWERS[path]?.includes(status)) {
       return true;
     }
-    const code = /"code":"(\w+)"|<code>(\w+)<\/code>/.exec(text)?.slice(1).find(Boolean);
     const announced = status >= 500 && headers["retry-after"] !== undefined;
-    this.#failed({ where, path, sent, answered, what: `${status} ${code ?? ""}`, announced });
+    this.#failed({ where, path, sent, answered, what: `${status} ${codeIn(text)}`, announced });
     return false;
   }
 
@@ -117,6 +117,21 @@ export class Judge {
     this.#fault(`refused although good, ${age} ms old: ${where} ${path}`, sent, answered);
   }
 
+  /** A session is good, but has no token any more. `renewed` are the times at which its provider renewed them. */
+  hasNoToken(session, renewed, { where, path, sent, answered }) {
+    if (session.hasNoToken || session.isLost || (session.ending !== undefined && answered >= session.ending)) {
+      return;
+    }
+    session.hasNoToken = true;
+    const { lostBefore, tokensAfter } = WINDOWS;
+    if (this.#windows.some(({ from }) => renewed.some((at) => at >= from - lostBefore && at <= from + tokensAfter))) {
+      this.count("sessions: without tokens by the window of a kill or a failover");
+      return;
+    }
+    this.count("wrong answers: no token of a good session");
+    this.#fault(`no token of a good session: ${where} ${path}`, sent, answered);
+  }
+
   /** Somebody else's session was shown. */
   mistook(session, who, { where, path, sent, answered }) {
     this.count("wrong answers: of somebody else");
@@ -135,4 +150,10 @@ export class Judge {
     const windows = around.map(({ kind, from, to }) => `${kind} ${at(from)}–${at(to)}`).join(", ");
     this.faults.push(`${at(sent)}–${at(answered)} s: ${text}${windows && ` (near: ${windows})`}`);
   }
+}
+
+/** The code of a problem, on a page or in JSON. */
+export function codeIn(text) {
+  const [, inJson, onPage] = /"code":"(\w+)"|<code>(\w+)<\/code>/.exec(text) ?? [];
+  return inJson ?? onPage ?? "without a code";
 }

@@ -86,7 +86,7 @@ async function ask(port, ...command) {
 }
 
 async function until(what, condition) {
-  for (const end = performance.now() + LIMIT; !(await condition()); ) {
+  for (const end = performance.now() + LIMIT; !(await condition());) {
     if (performance.now() > end) {
       throw new Error(`never came: ${what}`);
     }

@@ -39,7 +39,7 @@ class Replica {
   /** Starts it and waits until it says that it is ready. */
   async start() {
     this.#gateway = await this.#start(this.port);
-    for (const end = performance.now() + READY_LIMIT; !(await this.#isReady()); ) {
+    for (const end = performance.now() + READY_LIMIT; !(await this.#isReady());) {
       if (performance.now() > end) {
         throw new Error(`${this.name} was never ready; it printed:\n${this.#gateway.output.slice(-8000)}`);
       }

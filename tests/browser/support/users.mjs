@@ -2,7 +2,7 @@
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { Client } from "./client.mjs";
-import { GRACE } from "./judge.mjs";
+import { codeIn, GRACE } from "./judge.mjs";
 
 const COOKIE = "lychgate-acme";
 const HOST = "127.0.0.1";
@@ -59,14 +59,21 @@ export class Users {
   #living = new Set();
   #ended = [];
 
-  /** `world`: `{ judge, replicas, secrets, accounts }`. */
-  constructor({ judge, replicas, secrets, accounts }) {
+  /** `world`: `{ judge, provider, replicas, secrets, accounts }`. */
+  constructor({ judge, provider, replicas, secrets, accounts }) {
     const names = new Map([
       [replicas.origin, "nginx"],
       [replicas.innerOrigin, "nginx"],
       ...replicas.all.map(({ origin, name }) => [origin, name]),
     ]);
-    this.#world = { judge, replicas, secrets, host: new URL(replicas.origin).host, nameOf: (at) => names.get(at) };
+    this.#world = {
+      judge,
+      provider,
+      replicas,
+      secrets,
+      host: new URL(replicas.origin).host,
+      nameOf: (at) => names.get(at),
+    };
     this.#running = accounts.map((account) => this.#live(account));
   }
 
@@ -86,7 +93,7 @@ export class Users {
 
   async #live(account) {
     await sleep(Math.random() * 1000);
-    for (let browser; !this.#isOver; ) {
+    for (let browser; !this.#isOver;) {
       browser ??= new Browser(this.#world);
       try {
         const session = await this.#signIn(browser, account);
@@ -139,7 +146,7 @@ export class Users {
     const { judge, replicas } = this.#world;
     session.ending = performance.now();
     const method = Math.random() < 0.5 ? "POST" : "GET";
-    for (const until = session.ending + SIGN_OUT_LIMIT; performance.now() < until; ) {
+    for (const until = session.ending + SIGN_OUT_LIMIT; performance.now() < until;) {
       try {
         // The cookie goes along even when a first try was answered to nobody.
         const headers = { cookie: `${COOKIE}=${session.cookie}`, origin: replicas.origin };
@@ -170,7 +177,7 @@ export class Users {
 
   /** One look at whether a session is good, somewhere. */
   async #look(session, url = this.#somewhere()) {
-    const { judge, replicas } = this.#world;
+    const { judge, provider, replicas } = this.#world;
     const headers = {
       cookie: `${COOKIE}=${session.cookie}`,
       accept: "application/json",
@@ -180,12 +187,20 @@ export class Users {
     };
     const { request, ...answer } = await new Browser(this.#world).request(url, { headers });
     judge.count("checks");
-    if (answer.status === 401) {
+    const isToken = new URL(url).pathname === "/acme/token";
+    if (answer.status === 401 && isToken && codeIn(answer.text) !== "not_signed_in") {
+      const renewals = provider.requestsTo("token").filter(({ account }) => account === session.user);
+      judge.hasNoToken(
+        session,
+        renewals.map(({ at }) => at),
+        request,
+      );
+    } else if (answer.status === 401) {
       return judge.refused(session, request);
     }
     judge.accepted(session, request);
-    const who = answer.headers["x-auth-request-user"] ?? userIn(answer.text);
-    if (who !== undefined && who !== session.user) {
+    const who = isToken ? session.user : (answer.headers["x-auth-request-user"] ?? userIn(answer.text));
+    if (who !== session.user) {
       judge.mistook(session, who, request);
     }
   }
