@@ -124,20 +124,16 @@ async function rotatesKeys(judge) {
   }
 }
 
-/** Refreshes at the provider since the judge began; a refresh token is good for one use. */
-function countRefreshes(judge) {
-  const seen = new Set();
+/** Tells the judge when each refresh token was used since it began. */
+function judgeRefreshes(judge) {
+  const uses = new Map();
   for (const { at, form } of provider.requestsTo("token")) {
     const token = form.get("refresh_token");
-    if (at < judge.begun || token === null) {
-      continue;
+    if (at >= judge.begun && token !== null) {
+      uses.set(token, [...(uses.get(token) ?? []), at]);
     }
-    judge.count("refreshes at the provider");
-    if (seen.has(token)) {
-      judge.count("refreshes at the provider: with a token used before");
-    }
-    seen.add(token);
   }
+  uses.forEach((times) => judge.refreshed(times));
 }
 
 function newUsers(judge) {
@@ -148,7 +144,7 @@ function newUsers(judge) {
 async function conclude(context, judge, users) {
   const lookedAt = await users.end();
   judge.count("sessions looked at once more at the end, at each replica", lookedAt);
-  countRefreshes(judge);
+  judgeRefreshes(judge);
   const { by, retried } = await replicas.asked();
   Object.entries(by).forEach(([name, requests]) => judge.count(`requests: nginx to ${name}, from the start`, requests));
   judge.count("requests: nginx to a second replica, from the start", retried);

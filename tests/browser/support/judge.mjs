@@ -17,7 +17,7 @@ export const GRACE = 1000;
  *
  * A drain (SIGTERM) and a rotation of the provider's keys have no window.
  */
-export const WINDOWS = { killAfter: 100, failoverAfter: 2000, lostBefore: 1000, tokensAfter: 100 };
+export const WINDOWS = { killAfter: 100, failoverAfter: 2000, lostBefore: 1000, tokensBefore: 1000, tokensAfter: 100 };
 
 /** The statuses that are answers, by path; any other is a failure. */
 const ANSWERS = {
@@ -123,8 +123,7 @@ export class Judge {
       return;
     }
     session.hasNoToken = true;
-    const { lostBefore, tokensAfter } = WINDOWS;
-    if (this.#windows.some(({ from }) => renewed.some((at) => at >= from - lostBefore && at <= from + tokensAfter))) {
+    if (renewed.some((at) => this.#mayLoseTokens(at))) {
       this.count("sessions: without tokens by the window of a kill or a failover");
       return;
     }
@@ -136,6 +135,22 @@ export class Judge {
   mistook(session, who, { where, path, sent, answered }) {
     this.count("wrong answers: of somebody else");
     this.#fault(`${who} instead of ${session.user}: ${where} ${path}`, sent, answered);
+  }
+
+  /** A refresh token, which is good for one use, was used at these times. */
+  refreshed(times) {
+    this.count("refreshes at the provider", times.length);
+    const again = times.slice(1).filter((_, at) => !this.#mayLoseTokens(times[at]));
+    this.count("refreshes at the provider: again because of a kill or a failover", times.length - 1 - again.length);
+    for (const at of again) {
+      this.count("wrong answers: a refresh token used twice");
+      this.#fault("a refresh token was used twice", times[0], at);
+    }
+  }
+
+  #mayLoseTokens(at) {
+    const { tokensBefore, tokensAfter } = WINDOWS;
+    return this.#windows.some(({ from }) => at >= from - tokensBefore && at <= from + tokensAfter);
   }
 
   #mayBeLost({ made }) {
