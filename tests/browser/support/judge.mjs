@@ -12,12 +12,20 @@ export const GRACE = 1000;
  * | --- | --- | --- | --- |
  * | `kill` | a replica gets SIGKILL | 100 ms after its end | requests in flight may fail in any way |
  * | `failover` | a master of Redis gets SIGKILL | 2 s after its replica is master | 5xx with `Retry-After`, never 401 |
- * | `lost` | 1 s before a master of Redis gets SIGKILL | the SIGKILL | a session made within may be gone: sign in again |
+ * | `lost` | 1 s before that SIGKILL | the SIGKILL | a session made within may be gone: sign in again |
+ * | `stale` | the same | the same | what ended since 1 s before it may be good where the store does not answer yet |
  * | `tokens` | 1 s before either SIGKILL | 100 ms after it | tokens renewed within may be gone, not their session |
  *
  * A drain (SIGTERM) and a rotation of the provider's keys have no window.
  */
-export const WINDOWS = { killAfter: 100, failoverAfter: 2000, lostBefore: 1000, tokensBefore: 1000, tokensAfter: 100 };
+export const WINDOWS = {
+  killAfter: 100,
+  failoverAfter: 2000,
+  lostBefore: 1000,
+  staleBefore: 1000,
+  tokensBefore: 1000,
+  tokensAfter: 100,
+};
 
 /** The statuses that are answers, by path; any other is a failure. */
 const ANSWERS = {
@@ -93,6 +101,10 @@ export class Judge {
   accepted(session, { where, path, sent, answered }) {
     this.count("checks: accepted");
     if (session.ended !== undefined && sent > session.ended + GRACE) {
+      if (this.#mayBeStale(session, sent, answered)) {
+        this.count("checks: accepted after the session's end, in the window of a failover");
+        return;
+      }
       this.count("wrong answers: accepted after its end");
       this.#fault(`accepted ${Math.round(sent - session.ended)} ms after its end: ${where} ${path}`, sent, answered);
     }
@@ -151,6 +163,13 @@ export class Judge {
   #mayLoseTokens(at) {
     const { tokensBefore, tokensAfter } = WINDOWS;
     return this.#windows.some(({ from }) => at >= from - tokensBefore && at <= from + tokensAfter);
+  }
+
+  #mayBeStale({ ended }, sent, answered) {
+    return this.#windows.some(
+      ({ kind, from, to }) =>
+        kind === "failover" && ended >= from - WINDOWS.staleBefore && sent <= to && answered >= from,
+    );
   }
 
   #mayBeLost({ made }) {
