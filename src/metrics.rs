@@ -145,6 +145,10 @@ series! {
     session_operation_duration_seconds: HistogramVec { store, operation } in STORE_BUCKETS;
     /// Ends of sessions that no replica of Redis had in time: a failover at that moment may lose them.
     session_ends_unreplicated_total: IntCounter {};
+    /// 1 while this process hears what others on the same Redis end and renew; the embedded store is its alone.
+    session_news_up: IntGauge {};
+    /// Uses of sessions from memory although the store did not answer.
+    session_stale_uses_total: IntCounter {};
     /// 1 when the last check of the session store succeeded.
     session_store_up: IntGaugeVec { store };
     /// Keys of the ring, by role.

@@ -64,6 +64,7 @@ pub(super) async fn serve(
 
     let keep_fresh = tokio::spawn(gateway.providers.clone().keep_fresh());
     let keep_keys = tokio::spawn(gateway.clone().keep_keys());
+    let keep_informed = tokio::spawn(gateway.sessions.clone().keep_informed());
     let keep_swept = tokio::spawn(gateway.sessions.clone().keep_swept());
     let operations = admin.map(|admin| {
         tracing::info!(address = %admin.local_addr(), "listening for operators");
@@ -88,6 +89,7 @@ pub(super) async fn serve(
     }
     keep_fresh.abort();
     keep_keys.abort();
+    keep_informed.abort();
     keep_swept.abort();
     gateway.renewals.settled().await;
     gateway.sessions.close().await;

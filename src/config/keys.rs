@@ -104,6 +104,7 @@ pub(super) const SETTINGS: &[Key] = &[
     none("sessions.redis_key_file", r#""redis.key""#, "That certificate's private key, PEM."),
     with("sessions.redis_prefix", r#""lychgate:""#, "What all our keys in Redis begin with."),
     with("sessions.redis_timeout", r#""2s""#, "How long an operation of Redis may take."),
+    with("sessions.stale_session_grace", r#""30s""#, "How long sessions in memory go on while Redis does not answer."),
     with("log.format", r#""auto""#, "How a line looks: text, json, or auto (text on a terminal)."),
     with("log.level", r#""info""#, "A level, or a filter such as \"lychgate=debug,warn\"."),
     with("server.header_timeout", r#""10s""#, "How long a client may take to send a request's head or to shake hands."),

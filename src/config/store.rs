@@ -15,7 +15,7 @@ const REDIS_PORT: u16 = 6379;
 /// The Sentinels' port if a URL names none.
 const SENTINEL_PORT: u16 = 26379;
 /// Everything that only Redis needs.
-const REDIS_KEYS: [&str; 15] = [
+const REDIS_KEYS: [&str; 16] = [
     "sessions.redis_url",
     "sessions.redis_cluster",
     "sessions.redis_sentinels",
@@ -31,6 +31,7 @@ const REDIS_KEYS: [&str; 15] = [
     "sessions.redis_key_file",
     "sessions.redis_prefix",
     "sessions.redis_timeout",
+    "sessions.stale_session_grace",
 ];
 /// The three that say where Redis is.
 const PLACES: [&str; 3] = ["sessions.redis_url", "sessions.redis_cluster", "sessions.redis_sentinels"];
@@ -69,6 +70,8 @@ pub struct RedisSettings {
     pub prefix: String,
     /// How long an operation may take.
     pub timeout: Duration,
+    /// How long sessions in memory go on while Redis does not answer.
+    pub stale_grace: Duration,
 }
 
 /// Which servers.
@@ -183,6 +186,9 @@ fn redis(reader: &mut Reader<'_>) -> Option<RedisSettings> {
     let (least, most) = (Duration::from_millis(100), Duration::from_secs(30));
     let timeout = reader.duration("sessions.redis_timeout", &(least..=most)).unwrap_or(most);
 
+    let grace = Duration::ZERO..=Duration::from_mins(10);
+    let stale_grace = reader.duration("sessions.stale_session_grace", &grace).unwrap_or_default();
+
     let places: Vec<&str> = PLACES.into_iter().filter(|place| reader.is_set(place)).collect();
     if let [first, others @ ..] = &places[..] {
         for other in others {
@@ -235,7 +241,7 @@ fn redis(reader: &mut Reader<'_>) -> Option<RedisSettings> {
     };
     login = (username.or(login.0), password.or(login.1));
     let tls = tls.then(|| files.unwrap_or_default());
-    Some(RedisSettings { servers, tls, username: login.0, password: login.1, prefix, timeout })
+    Some(RedisSettings { servers, tls, username: login.0, password: login.1, prefix, timeout, stale_grace })
 }
 
 fn tls_files(reader: &mut Reader<'_>) -> Option<RedisTls> {

@@ -3,12 +3,13 @@
 
 use std::cmp::Reverse;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::Deserialize;
 
 use super::record;
 use super::store::Listed;
-use super::{EndReason, Sessions, StoreError};
+use super::{EndReason, Sessions, StoreError, watch};
 use crate::clock::Timestamp;
 use crate::key_ring::KeyId;
 use crate::secret::SecretString;
@@ -91,10 +92,25 @@ impl Sessions {
         ids: &[[u8; 32]],
         reason: EndReason,
     ) -> Result<usize, StoreError> {
-        let ended = self.store.remove_many(tenant, ids.to_vec()).await;
-        // Even if it failed: what is still there is read again.
-        self.forget(ids).await;
-        let ended = ended?;
+        let (store, cache, news) = (self.store.clone(), self.cache.clone(), Arc::clone(&self.news));
+        let (ends, owner, ids) = (Arc::clone(&self.ends), tenant.clone(), ids.to_vec());
+        // Goes on to its end even if nobody waits for it any more.
+        let ending = tokio::spawn(async move {
+            let ended = store.remove_many(&owner, ids.clone()).await;
+            if ended.is_ok() {
+                watch::forget(&store, &cache, &news, &ends, &owner, &ids).await;
+            } else {
+                // Some may be gone: what is still there is read again, here and elsewhere.
+                for id_hash in &ids {
+                    watch::drop_from(&cache, *id_hash).await;
+                    ends.tell(*id_hash);
+                }
+                news.tell(&store, &[], &ids).await;
+            }
+            ended
+        });
+        // The task fails only when the runtime ends.
+        let ended = ending.await.unwrap_or(Err(StoreError::Closed))?;
         let label = self.metrics.tenant(tenant);
         self.metrics.sessions_ended_total.with_label_values(&[label, reason.as_str()]).inc_by(ended as u64);
         if self.store.counts() {

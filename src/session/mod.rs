@@ -12,6 +12,7 @@
 mod cookie;
 mod error;
 mod list;
+mod news;
 mod record;
 mod store;
 #[cfg(test)]
@@ -25,6 +26,7 @@ use std::error::Error;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -35,6 +37,7 @@ use moka::ops::compute::{CompResult, Op};
 use self::cookie::{Cookie, cookie_hash};
 pub use self::error::{OpenError, StoreError};
 pub use self::list::{ListedSession, ListedSummary};
+use self::news::News;
 pub use self::record::{EndReason, ExpiryReason, NewSession, Session};
 use self::record::{Lock, Touch};
 use self::store::{FoundUser, Store};
@@ -62,6 +65,7 @@ pub struct Sessions {
     store: Store,
     /// By what the store knows a session by, so that one can be dropped without its cookie.
     cache: Cache<[u8; 32], Arc<Session>>,
+    news: Arc<News>,
     hits: IntCounter,
     misses: IntCounter,
     ends: Arc<watch::Ends>,
@@ -87,11 +91,16 @@ impl Sessions {
             StoreKind::Embedded => Store::embedded(&folder, counted),
             StoreKind::Redis(redis) => Store::redis(&redis, time, counted),
         });
+        let news = match &settings.store {
+            StoreKind::Embedded => News::new(false, Duration::ZERO),
+            StoreKind::Redis(redis) => News::new(true, redis.stale_grace),
+        };
         let store = opening.await.unwrap_or_else(|_| {
             // It fails only when the runtime ends.
             Err(OpenError::Store { path: data_dir.to_owned(), source: StoreError::Closed })
         })?;
         metrics.session_store_up.with_label_values(&[store.label()]).set(1);
+        metrics.session_news_up.set((!news.is_shared()).into());
         let evicted = store.clone();
         let cache = Cache::builder()
             .max_capacity(settings.cache_bytes)
@@ -105,7 +114,7 @@ impl Sessions {
         let looked_up = |result| metrics.cache_requests_total.with_label_values(&["sessions", result]);
         let (hits, misses) = (looked_up("hit"), looked_up("miss"));
         let ends = Arc::new(watch::Ends::new());
-        Ok(Arc::new(Self { ring, clock, metrics, store, cache, hits, misses, ends }))
+        Ok(Arc::new(Self { ring, clock, metrics, store, cache, news, hits, misses, ends }))
     }
 
     /// Makes a session. When this returns, it is on the disk; the value belongs into the cookie and nowhere else.
@@ -122,15 +131,26 @@ impl Sessions {
         let cookie = Cookie::generate(&ring);
         let value = cookie.to_text();
         let hash = cookie_hash(value.expose_secret());
-        let (session, row) = Session::begin(&ring, tenant, &cookie, hash, limits, self.clock.now(), new);
+        let (session, row) =
+            Session::begin(&ring, tenant, &cookie, hash, limits, (self.clock.now(), self.news.now()), new);
         let session = Arc::new(session);
-        let mut ended = Vec::new();
-        let insertion = async {
-            ended = self.store.insert(tenant, row).await?;
-            Ok::<_, StoreError>(Op::Put(Arc::clone(&session)))
-        };
-        // Whoever ends it at once takes turns with this.
-        self.cache.entry(session.id_hash).and_try_compute_with(|_| insertion).await?;
+        let (store, cache, owner, made) =
+            (self.store.clone(), self.cache.clone(), tenant.clone(), Arc::clone(&session));
+        let (news, ends) = (Arc::clone(&self.news), Arc::clone(&self.ends));
+        // Goes on to its end even if nobody waits for it any more: it may end others.
+        let making = tokio::spawn(async move {
+            let mut ended = Vec::new();
+            let insertion = async {
+                ended = store.insert(&owner, row).await?;
+                Ok::<_, StoreError>(Op::Put(Arc::clone(&made)))
+            };
+            // Whoever ends it at once takes turns with this.
+            cache.entry(made.id_hash).and_try_compute_with(|_| insertion).await?;
+            watch::forget(&store, &cache, &news, &ends, &owner, &ended).await;
+            Ok::<_, StoreError>(ended)
+        });
+        // The task fails only when the runtime ends.
+        let ended = making.await.unwrap_or(Err(StoreError::Closed))?;
         let label = self.metrics.tenant(tenant);
         self.metrics.sessions_created_total.with_label_values(&[label]).inc();
         if self.store.counts() {
@@ -138,7 +158,6 @@ impl Sessions {
         }
         let replaced = [label, EndReason::Replaced.as_str()];
         self.metrics.sessions_ended_total.with_label_values(&replaced).inc_by(ended.len() as u64);
-        self.forget(&ended).await;
         Ok((value, session))
     }
 
@@ -156,14 +175,20 @@ impl Sessions {
         // A ring key that was dropped takes its sessions with it, those in the cache as well.
         let Some(ring) = self.ring.get(cookie.ring) else { return Ok(None) };
         let (id_hash, hash) = (record::id_hash(&ring, tenant, &cookie.id), cookie_hash(cookie_value));
-        let found = if let Some(session) = self.cache.get(&id_hash).await {
+        let lock = || Lock::of(&ring, tenant, &cookie, id_hash, hash);
+        let asked = self.news.now();
+        let mut found = self.cache.get(&id_hash).await;
+        if found.as_ref().is_some_and(|session| self.holds(session)) {
             self.hits.inc();
-            Some(session)
         } else {
             self.misses.inc();
-            self.load(&ring, Lock::of(&ring, tenant, &cookie, id_hash, hash)).await?
-        };
+            found = self.load(&ring, lock(), None).await?;
+        }
         let now = self.clock.now();
+        // It may be in use at another replica.
+        if found.as_ref().is_some_and(|session| self.news.is_shared() && session.is_over(limits, now)) {
+            found = self.load(&ring, lock(), Some(asked)).await?;
+        }
         // The id alone finds a session; only the whole cookie opens it.
         let good = |session: &Arc<Session>| session.opens_with(&hash) && !session.is_over(limits, now);
         let Some(session) = found.filter(good) else { return Ok(None) };
@@ -181,7 +206,7 @@ impl Sessions {
     pub async fn end(&self, session: &Session, reason: EndReason) -> Result<bool, StoreError> {
         let (store, cache, metrics) = (self.store.clone(), self.cache.clone(), Arc::clone(&self.metrics));
         let (tenant, id_hash) = (session.tenant.clone(), session.id_hash);
-        let ends = Arc::clone(&self.ends);
+        let (ends, news) = (Arc::clone(&self.ends), Arc::clone(&self.news));
         let ending = tokio::spawn(async move {
             let mut was_there = false;
             let removal = async {
@@ -190,6 +215,8 @@ impl Sessions {
             };
             cache.entry(id_hash).and_try_compute_with(|_| removal).await?;
             ends.tell(id_hash);
+            news.ended(&tenant, id_hash);
+            news.tell(&store, &[(tenant.clone(), id_hash)], &[]).await;
             if was_there {
                 let label = metrics.tenant(&tenant);
                 metrics.sessions_ended_total.with_label_values(&[label, reason.as_str()]).inc();
@@ -209,10 +236,21 @@ impl Sessions {
     /// It is not in the cache and the store did not answer.
     pub async fn current(&self, session: &Session) -> Result<Option<Arc<Session>>, StoreError> {
         let Some(ring) = self.ring.get(session.ring) else { return Ok(None) };
-        match self.cache.get(&session.id_hash).await {
+        match self.cache.get(&session.id_hash).await.filter(|current| self.holds(current)) {
             Some(current) => Ok(Some(current)),
-            None => self.load(&ring, session.lock()).await,
+            None => self.load(&ring, session.lock(), None).await,
         }
+    }
+
+    /// The same as the store has it now, where other replicas may have renewed it a moment ago.
+    ///
+    /// # Errors
+    /// The store did not answer.
+    pub async fn latest(&self, session: &Session) -> Result<Option<Arc<Session>>, StoreError> {
+        let Some(ring) = self.ring.get(session.ring).filter(|_| self.news.is_shared()) else {
+            return self.current(session).await;
+        };
+        self.load(&ring, session.lock(), Some(self.news.now())).await
     }
 
     /// Stores what became of a session's tokens, then shows it to everybody who asks; the cookie stays the same. `None`
@@ -224,12 +262,15 @@ impl Sessions {
         let Some(ring) = self.ring.get(session.ring) else { return Ok(None) };
         let renew = self.cache.entry(session.id_hash).and_try_compute_with(|entry| async move {
             let current = entry.map_or_else(|| Arc::clone(session), moka::Entry::into_value);
-            let (renewed, update) = current.renewed(&ring, renewal);
+            let (renewed, update) = current.renewed(&ring, renewal, self.news.now());
             let was_there = self.store.update(&current.tenant, current.id_hash, update).await?;
             Ok::<_, StoreError>(if was_there { Op::Put(Arc::new(renewed)) } else { Op::Remove })
         });
         Ok(match renew.await? {
-            CompResult::Inserted(entry) | CompResult::ReplacedWith(entry) => Some(entry.into_value()),
+            CompResult::Inserted(entry) | CompResult::ReplacedWith(entry) => {
+                self.news.tell(&self.store, &[], &[session.id_hash]).await;
+                Some(entry.into_value())
+            }
             _ => None,
         })
     }
@@ -323,7 +364,9 @@ impl Sessions {
     /// # Errors
     /// It cannot, or has none.
     pub async fn check(&self) -> Result<(), StoreError> {
-        self.store.check().await
+        let checked = self.store.check().await;
+        self.news.answered(&checked);
+        checked
     }
 
     /// Removes what is over, and returns how many sessions that were. Used attempts go, too; `sessions_active` is
@@ -367,24 +410,65 @@ impl Sessions {
         if let Err(error) = self.flush().await {
             tracing::warn!(error = &error as &dyn Error, "last uses of sessions could not be written");
         }
+        self.news.leave(&self.store).await;
         self.store.close().await;
     }
 
-    /// Reads a session from the store into the cache; those who ask at the same time share one answer.
-    async fn load(&self, ring: &RingKey, lock: Lock) -> Result<Option<Arc<Session>>, StoreError> {
-        let load = self.cache.entry(lock.id_hash).and_try_compute_with(|entry| async move {
-            if entry.is_some() {
-                return Ok::<_, StoreError>(Op::Nop);
-            }
-            let session = self.read(ring, lock).await?;
-            Ok(session.map_or(Op::Nop, |session| Op::Put(Arc::new(session))))
-        });
-        Ok(load.await?.into_entry().map(moka::Entry::into_value))
+    /// Whether a cached session is still as it was read.
+    fn holds(&self, session: &Session) -> bool {
+        !session.doubtful.load(Ordering::Acquire) && self.news.holds(session.read_at)
     }
 
-    async fn read(&self, ring: &RingKey, lock: Lock) -> Result<Option<Session>, StoreError> {
-        let stored = self.store.find(&lock.tenant, lock.id_hash).await?;
-        Ok(stored.and_then(|stored| Session::open(ring, lock, &stored)))
+    /// Reads a session from the store into the cache, unless it is there and still holds, or was read at `read_since` or
+    /// later; those who ask at the same time share one answer. If the store does not answer, a session goes on for a
+    /// while as it was, unless it is given since when it must have been read.
+    async fn load(
+        &self,
+        ring: &RingKey,
+        lock: Lock,
+        read_since: Option<u64>,
+    ) -> Result<Option<Arc<Session>>, StoreError> {
+        let id_hash = lock.id_hash;
+        let load = self.cache.entry(id_hash).and_try_compute_with(|entry| async move {
+            let known = entry.map(moka::Entry::into_value);
+            let is_good = |known: &Arc<Session>| match read_since {
+                _ if !known.opens_with(&lock.cookie_hash) => true,
+                Some(since) => known.read_at >= since && !known.doubtful.load(Ordering::Acquire),
+                None => self.holds(known),
+            };
+            if known.as_ref().is_some_and(is_good) {
+                return Ok(Op::Nop);
+            }
+            let read_at = self.news.now();
+            let stored = if let Some(error) = self.news.failure() {
+                Err(error)
+            } else {
+                let stored = self.store.find(&lock.tenant, id_hash).await;
+                self.news.answered(&stored);
+                stored
+            };
+            match stored {
+                Ok(stored) => {
+                    let stored = stored.filter(|_| !self.news.has_ended(&id_hash));
+                    let session =
+                        stored.and_then(|stored| Session::open(ring, lock, &stored, known.as_deref(), read_at));
+                    Ok(match session {
+                        Some(session) => Op::Put(Arc::new(session)),
+                        None if known.is_some() => Op::Remove,
+                        None => Op::Nop,
+                    })
+                }
+                Err(_) if read_since.is_none() && known.is_some_and(|known| self.news.is_forgivable(known.read_at)) => {
+                    self.metrics.session_stale_uses_total.inc();
+                    Ok(Op::Nop)
+                }
+                Err(error) => Err(error),
+            }
+        });
+        Ok(match load.await? {
+            CompResult::Removed(_) => None,
+            result => result.into_entry().map(moka::Entry::into_value),
+        })
     }
 
     /// Writes the last uses that the store does not know yet.
@@ -401,14 +485,6 @@ impl Sessions {
         self.store.touch(touch).await?;
         session.stored(at);
         Ok(())
-    }
-
-    /// Takes sessions that were ended out of the cache, and tells those who wait for an end.
-    async fn forget(&self, ended: &[[u8; 32]]) {
-        for id_hash in ended {
-            watch::drop_from(&self.cache, *id_hash).await;
-            self.ends.tell(*id_hash);
-        }
     }
 
     fn label<'a>(&'a self, tenant: Option<&'a TenantId>) -> &'a str {

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -98,6 +98,10 @@ pub struct Session {
     pub(super) record_key: Key,
     /// Bytes of memory, roughly.
     pub(super) weight: u32,
+    /// When it was read from the store, or written to it, in milliseconds of the process.
+    pub(super) read_at: u64,
+    /// Another replica has changed it since.
+    pub(super) doubtful: AtomicBool,
     /// One for all that a session becomes by renewals.
     seen: Arc<Seen>,
 }
@@ -248,7 +252,7 @@ impl Session {
         cookie: &Cookie,
         cookie_hash: CookieHash,
         limits: &SessionLimits,
-        now: Timestamp,
+        (now, read_at): (Timestamp, u64),
         new: NewSession,
     ) -> (Self, Row) {
         let limit = now.plus(seconds(limits.absolute_of(&new.issuer)));
@@ -282,6 +286,8 @@ impl Session {
             cookie_hash,
             record_key: record_key(ring, tenant, cookie),
             weight: 0,
+            read_at,
+            doubtful: AtomicBool::new(false),
             seen: Seen::new(now, idle),
         };
         let row = session.seal(ring, user_agent.as_deref());
@@ -290,7 +296,7 @@ impl Session {
     }
 
     /// What becomes of the session by `renewal`, and what of its row.
-    pub(super) fn renewed(&self, ring: &RingKey, renewal: &Renewal) -> (Self, Update) {
+    pub(super) fn renewed(&self, ring: &RingKey, renewal: &Renewal, read_at: u64) -> (Self, Update) {
         let mut session = Self {
             tenant: self.tenant.clone(),
             issuer: self.issuer.clone(),
@@ -309,6 +315,8 @@ impl Session {
             cookie_hash: self.cookie_hash,
             record_key: self.record_key.clone(),
             weight: 0,
+            read_at,
+            doubtful: AtomicBool::new(false),
             seen: Arc::clone(&self.seen),
         };
         if let Renewal::Tokens(tokens) = renewal {
@@ -400,7 +408,14 @@ impl Session {
     }
 
     /// Opens a record; `None` if the key is not its key, or if it belongs to another tenant or session.
-    pub(super) fn open(ring: &RingKey, lock: Lock, stored: &StoredSession) -> Option<Self> {
+    /// `known` is what it was before.
+    pub(super) fn open(
+        ring: &RingKey,
+        lock: Lock,
+        stored: &StoredSession,
+        known: Option<&Self>,
+        read_at: u64,
+    ) -> Option<Self> {
         let Lock { tenant, id_hash, record_key, cookie_hash } = lock;
         let weight = weight(&stored.record, stored.refresh_token.as_deref());
         let record: Record = open(&record_key, "record", &tenant, &id_hash, &stored.record)?;
@@ -417,6 +432,8 @@ impl Session {
             expires_at: record.access_token_expires_at,
             scope: record.scope.map(Cow::into_owned),
         });
+        let seen = known.map_or_else(|| Seen::new(stored.last_seen_at, 0), |known| Arc::clone(&known.seen));
+        seen.at.fetch_max(stored.last_seen_at.0, Ordering::Relaxed);
         let further = record.further_access_tokens.into_iter().map(|(audience, token)| {
             let token = AccessToken {
                 value: token.value.into_owned().into(),
@@ -444,7 +461,9 @@ impl Session {
             cookie_hash,
             record_key,
             weight,
-            seen: Seen::new(stored.last_seen_at, 0),
+            read_at,
+            doubtful: AtomicBool::new(false),
+            seen,
         })
     }
 

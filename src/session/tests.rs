@@ -4,6 +4,7 @@ mod either;
 mod keys;
 mod redis;
 mod renewals;
+mod replicas;
 
 use std::collections::HashSet;
 use std::fs;
@@ -84,7 +85,16 @@ impl House {
     }
 
     async fn either_with_cache(bytes: u64) -> Self {
-        Self::with(either(bytes)).await
+        Self::with(either(bytes)).await.informed().await
+    }
+
+    /// A house that hears of others, if there may be any.
+    async fn informed(self) -> Self {
+        if self.sessions.news.is_shared() {
+            tokio::spawn(Arc::clone(&self.sessions).keep_informed());
+            until(|| self.metrics.session_news_up.get() == 1).await;
+        }
+        self
     }
 
     async fn with(settings: StoreSettings) -> Self {
@@ -460,6 +470,8 @@ async fn writes_that_wait_share_a_transaction() {
     let release = house.hold_writer().await;
     let mut waiting = Box::pin(join_all((0..50).map(|_| house.sign_in())));
     assert!(pending(&mut waiting));
+    // Each runs in a task of its own, which must have its turn first.
+    tokio::task::yield_now().await;
     drop(release);
     waiting.await;
     assert_eq!(house.rows("sessions"), 50);

@@ -1,6 +1,7 @@
 //! Waiting for the end of a session, for what lasts longer than a request.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use moka::future::Cache;
@@ -8,11 +9,16 @@ use moka::ops::compute::Op;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
+use super::news::News;
+use super::store::Store;
 use super::{Session, Sessions};
 use crate::config::SessionLimits;
+use crate::tenant_id::TenantId;
 
 /// Ends that somebody who waits may be behind by; then they look into the store.
 const BEHIND: usize = 256;
+/// Ends that are told to other replicas in one message.
+const TOLD_AT_ONCE: usize = 256;
 /// How often the store is asked whether the session is still there: another process may have ended it.
 const LOOK_EVERY: Duration = Duration::from_mins(1);
 
@@ -34,6 +40,37 @@ impl Ends {
 /// for, as in [`Sessions::end`].
 pub(super) async fn drop_from(cache: &Cache<[u8; 32], Arc<Session>>, id_hash: [u8; 32]) {
     cache.entry(id_hash).and_compute_with(|_| async { Op::Remove }).await;
+}
+
+/// Takes sessions that were ended out of the cache, and tells everybody whom it concerns.
+pub(super) async fn forget(
+    store: &Store,
+    cache: &Cache<[u8; 32], Arc<Session>>,
+    news: &News,
+    ends: &Ends,
+    tenant: &TenantId,
+    ended: &[[u8; 32]],
+) {
+    for id_hash in ended {
+        news.ended(tenant, *id_hash);
+        drop_from(cache, *id_hash).await;
+        ends.tell(*id_hash);
+    }
+    for some in ended.chunks(TOLD_AT_ONCE) {
+        let ended: Vec<_> = some.iter().map(|id_hash| (tenant.clone(), *id_hash)).collect();
+        news.tell(store, &ended, &[]).await;
+    }
+}
+
+/// Another replica has changed the session of this hash: it is read anew at its next use.
+pub(super) async fn doubt(cache: &Cache<[u8; 32], Arc<Session>>, id_hash: [u8; 32]) {
+    let mark = |entry: Option<moka::Entry<[u8; 32], Arc<Session>>>| async {
+        if let Some(entry) = entry {
+            entry.value().doubtful.store(true, Ordering::Release);
+        }
+        Op::Nop
+    };
+    cache.entry(id_hash).and_compute_with(mark).await;
 }
 
 impl Sessions {

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::stream;
 use tokio::time::Instant;
 
 #[cfg(test)]
@@ -16,6 +17,7 @@ pub(super) use self::embedded::AT_ONCE;
 use self::embedded::Embedded;
 use self::redis::Redis;
 use super::error::{OpenError, StoreError};
+use super::news::Messages;
 use super::record::{Row, Touch};
 use crate::clock::{Clock, Timestamp};
 use crate::config::RedisSettings;
@@ -234,6 +236,32 @@ impl Store {
         let done = asked!(self, "check", store => store.check());
         self.metrics.session_store_up.with_label_values(&[self.label()]).set(done.is_ok().into());
         done
+    }
+
+    /// Publishes a message to all who share the store.
+    pub(super) async fn publish(&self, message: &str) -> Result<(), StoreError> {
+        match &self.kind {
+            Kind::Embedded(_) => Ok(()),
+            Kind::Redis(redis) => Box::pin(redis.publish(message)).await,
+        }
+    }
+
+    /// What is published from now on, by ourselves as well.
+    pub(super) async fn subscribe(&self) -> Result<Messages, StoreError> {
+        match &self.kind {
+            Kind::Embedded(_) => Ok(Box::pin(stream::pending())),
+            Kind::Redis(redis) => redis.subscribe().await,
+        }
+    }
+
+    /// Which servers take writes.
+    pub(super) async fn servers(&self) -> Result<Vec<String>, StoreError> {
+        match &self.kind {
+            Kind::Embedded(_) => Ok(Vec::new()),
+            Kind::Redis(redis) => {
+                tokio::time::timeout(self.limit, redis.servers()).await.unwrap_or(Err(StoreError::Slow))
+            }
+        }
     }
 
     /// Removes what is over, and says which sessions that were. Redis does so by itself, and says nothing.

@@ -18,7 +18,8 @@ impl KeyedHouse {
         let dir = tempfile::tempdir().unwrap();
         let active = dir.path().join("secret.key");
         let ring = KeyRing::open(active.clone()).unwrap();
-        Self { house: House::with_keys(dir, ring, store).await, files: RingFiles::new(active) }
+        let house = House::with_keys(dir, ring, store).await.informed().await;
+        Self { house, files: RingFiles::new(active) }
     }
 
     /// Both steps; returns the id of the former key.

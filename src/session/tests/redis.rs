@@ -132,16 +132,14 @@ async fn word_of_an_end_outlives_the_loss_of_it() {
 async fn what_is_published_is_heard() {
     let house = House::with(settings(PLENTY)).await;
     let redis = house.sessions.store.as_redis();
-    let channel = format!("test-{}", secret::random_text()) + ":channel";
-    let mut subscriber = redis.subscriber().await.unwrap();
-    subscriber.subscribe(&channel).await.unwrap();
-    redis.ask::<i64>(cmd("PUBLISH").arg(&channel).arg("word")).await;
-    let heard = tokio::time::timeout(Duration::from_secs(5), subscriber.on_message().next()).await;
-    assert_eq!(heard.expect("in time").unwrap().get_payload::<String>().unwrap(), "word");
+    let mut messages = redis.subscribe().await.unwrap();
+    redis.publish("word").await.unwrap();
+    let heard = tokio::time::timeout(Duration::from_secs(5), messages.next()).await;
+    assert_eq!(heard.expect("in time").unwrap(), b"word");
 }
 
 /// A server of the test's own.
-struct Server {
+pub(super) struct Server {
     folder: TempDir,
     process: std::process::Child,
     port: u16,
@@ -149,7 +147,7 @@ struct Server {
 }
 
 impl Server {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let folder = tempfile::tempdir().unwrap();
         let server = Self { process: Self::spawn(port, &folder), folder, port, password: "open sesame" };
@@ -181,7 +179,7 @@ impl Server {
         ::redis::Client::open(format!("redis://:open%20sesame@127.0.0.1:{}", self.port)).unwrap()
     }
 
-    async fn tell(&self, words: &[&str]) {
+    pub(super) async fn tell(&self, words: &[&str]) {
         let mut admin = self.client().get_multiplexed_async_connection().await.unwrap();
         cmd(words[0]).arg(&words[1..]).exec_async(&mut admin).await.unwrap();
     }
@@ -197,17 +195,17 @@ impl Server {
         tokio::time::timeout(Duration::from_secs(20), asks).await.expect(wanted);
     }
 
-    fn kill(&mut self) {
+    pub(super) fn kill(&mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
     }
 
-    async fn start_again(&mut self) {
+    pub(super) async fn start_again(&mut self) {
         self.process = Self::spawn(self.port, &self.folder);
         self.is_up().await;
     }
 
-    fn settings(&self) -> StoreSettings {
+    pub(super) fn settings(&self) -> StoreSettings {
         let redis = RedisSettings {
             servers: RedisServers::Single(RedisNode { host: "127.0.0.1".into(), port: self.port }, 0),
             tls: None,
@@ -215,11 +213,12 @@ impl Server {
             password: Some(self.password.to_owned().into()),
             prefix: "lychgate:".into(),
             timeout: Duration::from_millis(500),
+            stale_grace: Duration::from_secs(30),
         };
         StoreSettings { store: StoreKind::Redis(redis.into()), cache_bytes: PLENTY }
     }
 
-    async fn house(&self) -> House {
+    pub(super) async fn house(&self) -> House {
         House::with(self.settings()).await
     }
 }

@@ -315,6 +315,22 @@ impl Link {
         Ok(masters.into_values().collect())
     }
 
+    /// Which servers are masters: of a cluster those who say so, else the one that we are connected to.
+    pub(super) async fn servers(&self) -> Result<Vec<String>, StoreError> {
+        if !matches!(self.0.servers.kind, Kind::Cluster(..)) {
+            self.follow_master().await?;
+            return Ok(match self.live().await?.connection {
+                Connection::Server(_, address) => vec![address.to_string()],
+                Connection::Cluster(_) => Vec::new(),
+            });
+        }
+        let ranges: Vec<Vec<Value>> = self.ask(redis::cmd("CLUSTER").arg("SLOTS")).await?;
+        let master = |range: &Vec<Value>| format!("{:?} {:?} {:?}", range.first(), range.get(1), range.get(2));
+        let mut masters: Vec<String> = ranges.iter().map(master).collect();
+        masters.sort_unstable();
+        Ok(masters)
+    }
+
     /// Leaves a connection on which nothing was answered since `asked`.
     pub(super) fn suspect(&self, asked: Instant) {
         let asked = asked.saturating_duration_since(self.0.begun).as_millis() as u64;

@@ -13,7 +13,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use redis::aio::PubSub;
 use redis::cluster_routing::{Route, SlotAddr};
 use redis::{Cmd, cmd};
 use tokio::sync::Mutex;
@@ -26,6 +25,7 @@ use crate::config::{RedisNode, RedisSettings};
 use crate::metrics::{IntCounter, Metrics};
 use crate::secret;
 use crate::session::error::{OpenError, StoreError};
+use crate::session::news::Messages;
 use crate::session::record::{Row, Touch};
 use crate::tenant_id::TenantId;
 
@@ -45,6 +45,8 @@ const SCANNED_AT_ONCE: usize = 1000;
 const LISTED: &[&str] = &["ring", "seen", "ends", "summary", "refresh"];
 /// Attempts to change a user's record that others change at the same time.
 const CHANGES: usize = 200;
+/// How long a subscription may take.
+const SUBSCRIBED_WITHIN: Duration = Duration::from_secs(1);
 /// Keys that are written to know that Redis can be written; of a cluster, they meet every shard in turn.
 const PROBES: u32 = 64;
 
@@ -335,10 +337,28 @@ impl Redis {
         self.link.ask(cmd("SET").arg(format!("{}probe:{probe}", self.prefix)).arg(0).arg("EX").arg(60)).await
     }
 
-    /// A connection of its own that hears what is published: it is not answered for, nor made anew.
-    #[cfg_attr(not(test), expect(dead_code, reason = "what ends elsewhere will be heard over it"))]
-    pub(in crate::session) async fn subscriber(&self) -> Result<PubSub, StoreError> {
-        self.link.subscriber().await
+    /// Publishes by the master of the channel's slot: what it says reaches a listener in the order it was said.
+    pub(in crate::session) async fn publish(&self, message: &str) -> Result<(), StoreError> {
+        let channel = self.channel();
+        let at = Route::with_key(&channel, SlotAddr::Master);
+        self.link.ask_at(Some(at), cmd("PUBLISH").arg(&channel).arg(message)).await
+    }
+
+    /// What is published, heard over a connection of its own, which is not made anew.
+    pub(in crate::session) async fn subscribe(&self) -> Result<Messages, StoreError> {
+        let mut subscriber = self.link.subscriber().await?;
+        let subscribing = tokio::time::timeout(SUBSCRIBED_WITHIN, subscriber.subscribe(self.channel())).await;
+        subscribing.map_err(|_| StoreError::Slow)??;
+        Ok(Box::pin(subscriber.into_on_message().map(|message| message.get_payload_bytes().to_vec())))
+    }
+
+    /// The masters.
+    pub(super) async fn servers(&self) -> Result<Vec<String>, StoreError> {
+        self.link.servers().await
+    }
+
+    fn channel(&self) -> String {
+        format!("{}news", self.prefix)
     }
 
     /// Asks what a test wants to know.
