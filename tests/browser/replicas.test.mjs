@@ -4,8 +4,11 @@
 
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
+import { writeFile } from "node:fs/promises";
+import path from "node:path";
 import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
+import { ARTIFACTS } from "./support/gateway.mjs";
 import { Judge } from "./support/judge.mjs";
 import { Redis } from "./support/redis.mjs";
 import { DRAIN_DELAY, Replicas } from "./support/replicas.mjs";
@@ -58,6 +61,9 @@ before(async () => {
 
 after(async () => {
   await scene.end();
+  if (replicas) {
+    await writeFile(path.join(ARTIFACTS, "replicas.log"), replicas.logs);
+  }
 });
 
 test("a rolling restart under load costs no request", async (context) => {
@@ -133,7 +139,7 @@ function judgeRefreshes(judge) {
       uses.set(token, [...(uses.get(token) ?? []), at]);
     }
   }
-  uses.forEach((times) => judge.refreshed(times));
+  uses.forEach((times) => judge.refreshed(times.sort((one, other) => one - other)));
 }
 
 function newUsers(judge) {

@@ -12,8 +12,8 @@ export const GRACE = 1000;
  * | --- | --- | --- | --- |
  * | `kill` | a replica gets SIGKILL | 100 ms after its end | requests in flight may fail in any way |
  * | `failover` | a master of Redis gets SIGKILL | 2 s after its replica is master | 5xx with `Retry-After`, never 401 |
- * | `lost` | 1 s before that SIGKILL | the SIGKILL | a session made within may be gone: sign in again |
  * | `stale` | the same | the same | what ended since 1 s before it may be good where the store does not answer yet |
+ * | `lost` | 1 s before that SIGKILL | the SIGKILL | a session made within may be gone: sign in again |
  * | `tokens` | 1 s before either SIGKILL | 100 ms after it | tokens renewed within may be gone, not their session |
  *
  * A drain (SIGTERM) and a rotation of the provider's keys have no window.
@@ -76,7 +76,7 @@ export class Judge {
       return true;
     }
     const announced = status >= 500 && headers["retry-after"] !== undefined;
-    this.#failed({ where, path, sent, answered, what: `${status} ${codeIn(text)}`, announced });
+    this.#failed({ where, path, sent, answered, what: `${status} ${codeIn(text)} ${idIn(text)}`, announced });
     return false;
   }
 
@@ -190,4 +190,9 @@ export class Judge {
 export function codeIn(text) {
   const [, inJson, onPage] = /"code":"(\w+)"|<code>(\w+)<\/code>/.exec(text) ?? [];
   return inJson ?? onPage ?? "without a code";
+}
+
+/** The id of a request that became a problem, by which the gateway's log says more. */
+function idIn(text) {
+  return /"request_id":"([^"]+)"/.exec(text)?.[1] ?? "";
 }

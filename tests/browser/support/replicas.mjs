@@ -32,8 +32,10 @@ class Replica {
     return `http://${this.address}`;
   }
 
+  /** What it logged in all its lives, a line each, each with its name. */
   get logs() {
-    return [...this.#logs, this.#gateway?.log ?? ""].join("\n");
+    const lines = [...this.#logs, this.#gateway?.log ?? ""].join("\n").split("\n");
+    return lines.map((line) => `${this.name}: ${line}`).join("\n");
   }
 
   /** Starts it and waits until it says that it is ready. */
@@ -77,7 +79,9 @@ class Replica {
 
   /** Ends it, if it runs. */
   async stop() {
-    await this.#gateway?.stop();
+    if (this.#gateway) {
+      await this.drain();
+    }
   }
 }
 
