@@ -7,6 +7,7 @@
 //! in trouble costs nobody a token that is still good.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
 use crate::gateway::Gateway;
@@ -14,11 +15,15 @@ use crate::gateway::renewals::{Outcome, RenewalError, Renewals, Turn, Waiting};
 use crate::metrics::Metrics;
 use crate::oidc::{Held, IdTokenError, Provider, RefreshError};
 use crate::secret::SecretString;
-use crate::session::{AccessToken, EndReason, Renewal, RenewedTokens, Session, Sessions};
+use crate::session::{AccessToken, EndReason, Renewal, RenewedTokens, Session, Sessions, Turn as SharedTurn};
 use crate::tenant::Tenant;
 
 /// Seconds between two renewals on demand.
 const COOLDOWN: i64 = 60;
+/// Time between two attempts to store tokens, where other replicas wait for them.
+const SAVED_EVERY: Duration = Duration::from_millis(250);
+/// How often that is tried.
+const SAVES: u32 = 480;
 
 /// An access token of `session` that is good: for the API of the sign-in, or for one of the tenant's further audiences.
 ///
@@ -160,7 +165,32 @@ struct Job {
 
 impl Job {
     async fn run(self, session: Arc<Session>) -> Outcome {
-        let mut session = self.sessions.current(&session).await?.ok_or(RenewalError::SessionEnded)?;
+        let turn = self.sessions.turn(&session).await?;
+        let outcome = self.renew(&session).await;
+        if turn.is_shared() && matches!(outcome, Err(RenewalError::Store(_))) {
+            tokio::spawn(self.save(session, turn));
+        } else {
+            turn.give_back().await;
+        }
+        outcome
+    }
+
+    /// Goes on trying to store what the store did not take, and keeps the turn meanwhile: another replica would use the
+    /// old refresh token again.
+    async fn save(self, session: Arc<Session>, turn: SharedTurn) {
+        for _ in 0..SAVES {
+            tokio::time::sleep(SAVED_EVERY).await;
+            let Some(unsaved) = self.renewals.take_unsaved(&session) else { break };
+            if !matches!(self.keep(&session, unsaved).await, Err(RenewalError::Store(_))) {
+                break;
+            }
+        }
+        turn.give_back().await;
+    }
+
+    async fn renew(&self, session: &Session) -> Outcome {
+        // Another replica may have renewed it while we waited for our turn.
+        let mut session = self.sessions.latest(session).await?.ok_or(RenewalError::SessionEnded)?;
         if let Some(unsaved) = self.renewals.take_unsaved(&session) {
             session = self.keep(&session, unsaved).await?;
         }

@@ -18,6 +18,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod turn;
 mod user;
 mod watch;
 
@@ -42,6 +43,7 @@ pub use self::record::{EndReason, ExpiryReason, NewSession, Session};
 use self::record::{Lock, Touch};
 use self::store::{FoundUser, Store};
 pub use self::tokens::{AccessToken, Renewal, RenewedTokens};
+pub use self::turn::Turn;
 pub use self::user::{SeenUser, UserRecord};
 use crate::clock::Clock;
 use crate::config::{SessionLimits, StoreKind, StoreSettings};

@@ -11,6 +11,7 @@ mod key_ring;
 mod local;
 mod policy;
 mod renewal;
+mod replicas;
 mod requests;
 mod reverse_proxy;
 mod sessions;

@@ -254,6 +254,37 @@ impl Store {
         }
     }
 
+    /// Takes the turn to renew a session, or makes it last longer; false if somebody else has it.
+    pub(super) async fn take_turn(
+        &self,
+        tenant: &TenantId,
+        id_hash: [u8; 32],
+        owner: &str,
+        lasts: Duration,
+    ) -> Result<bool, StoreError> {
+        match &self.kind {
+            Kind::Embedded(_) => Ok(true),
+            Kind::Redis(redis) => {
+                self.timed("take_turn", self.limit, Box::pin(redis.take_turn(tenant, id_hash, owner, lasts))).await
+            }
+        }
+    }
+
+    /// Gives it back, if it is still ours.
+    pub(super) async fn give_turn_back(
+        &self,
+        tenant: &TenantId,
+        id_hash: [u8; 32],
+        owner: &str,
+    ) -> Result<(), StoreError> {
+        match &self.kind {
+            Kind::Embedded(_) => Ok(()),
+            Kind::Redis(redis) => {
+                self.timed("give_turn_back", self.limit, Box::pin(redis.give_turn_back(tenant, id_hash, owner))).await
+            }
+        }
+    }
+
     /// Which servers take writes.
     pub(super) async fn servers(&self) -> Result<Vec<String>, StoreError> {
         match &self.kind {

@@ -148,6 +148,25 @@ async fn what_one_renews_the_other_has_within_a_second() {
 
 #[tokio::test]
 #[ignore = "needs Redis: tests/with-redis"]
+async fn one_at_a_time_has_the_turn_to_renew_a_session() {
+    let pair = Pair::new().await;
+    let (cookie, session) = pair.house.sign_in().await;
+    let there = pair.there(&cookie).await.unwrap().unwrap();
+    let turn = pair.house.sessions.turn(&session).await.unwrap();
+    let mut waiting = Box::pin(pair.twin.turn(&there));
+    // Longer than a turn lasts that nobody extends.
+    assert!(tokio::time::timeout(Duration::from_secs(6), &mut waiting).await.is_err());
+    turn.give_back().await;
+    let turn = tokio::time::timeout(KNOWN_WITHIN, waiting).await.expect("in time").unwrap();
+    // A replica that dies extends nothing.
+    drop(turn);
+    let since = std::time::Instant::now();
+    pair.house.sessions.turn(&session).await.unwrap().give_back().await;
+    assert!(since.elapsed() < Duration::from_secs(5), "{:?}", since.elapsed());
+}
+
+#[tokio::test]
+#[ignore = "needs Redis: tests/with-redis"]
 async fn a_session_in_use_elsewhere_does_not_idle_here() {
     let pair = Pair::new().await;
     let (cookie, _) = pair.house.sign_in().await;

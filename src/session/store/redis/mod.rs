@@ -337,6 +337,26 @@ impl Redis {
         self.link.ask(cmd("SET").arg(format!("{}probe:{probe}", self.prefix)).arg(0).arg("EX").arg(60)).await
     }
 
+    pub(super) async fn take_turn(
+        &self,
+        tenant: &TenantId,
+        id_hash: [u8; 32],
+        owner: &str,
+        lasts: Duration,
+    ) -> Result<bool, StoreError> {
+        let mut take = eval(scripts::TAKE_TURN, &[&self.key("renewing", tenant, &id_hash)]);
+        self.link.ask(take.arg(owner).arg(lasts.as_millis() as u64)).await
+    }
+
+    pub(super) async fn give_turn_back(
+        &self,
+        tenant: &TenantId,
+        id_hash: [u8; 32],
+        owner: &str,
+    ) -> Result<(), StoreError> {
+        self.link.ask(eval(scripts::GIVE_TURN_BACK, &[&self.key("renewing", tenant, &id_hash)]).arg(owner)).await
+    }
+
     /// Publishes by the master of the channel's slot: what it says reaches a listener in the order it was said.
     pub(in crate::session) async fn publish(&self, message: &str) -> Result<(), StoreError> {
         let channel = self.channel();

@@ -81,3 +81,15 @@ if now == ARGV[2] then return 1 end
 if now ~= ARGV[1] then return 0 end
 if ARGV[2] == '' then redis.call('DEL', KEYS[1]) else redis.call('SET', KEYS[1], ARGV[2]) end
 return 1";
+
+/// Takes the turn to renew a session, or makes it last longer. KEYS: renewing. ARGV: who, milliseconds that it lasts.
+pub(super) const TAKE_TURN: &str = "
+if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return 1 end
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+return 1";
+
+/// Gives it back. KEYS: renewing. ARGV: who.
+pub(super) const GIVE_TURN_BACK: &str = "
+if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
+return 1";
