@@ -39,8 +39,23 @@ const ANSWERS = {
   "/acme/logged-out": [200],
 };
 
+/** What is told even if it never happened. */
+const COUNTED = [
+  "checks: accepted after the session's end, in the window of a failover",
+  "failed requests: in the window of a failover",
+  "failed requests: in the window of a kill",
+  "failed requests: outside of windows",
+  "sessions: lost in the window of a failover",
+  "sessions: without tokens by the window of a kill or a failover",
+  "wrong answers: a refresh token used twice",
+  "wrong answers: accepted after its end",
+  "wrong answers: no token of a good session",
+  "wrong answers: of somebody else",
+  "wrong answers: refused although good",
+];
+
 export class Judge {
-  counts = new Map();
+  counts = new Map(COUNTED.map((name) => [name, 0]));
   /** What was wrong, or failed outside windows, a line each. */
   faults = [];
   begun = performance.now();
