@@ -17,8 +17,10 @@ use crate::tenant_id::TenantId;
 
 /// Sessions of one tenant that are renewed or left alone at the same time; beyond, nothing begins.
 const MOST: usize = 4096;
-/// Seconds that a session is left alone after a failure, at least.
+/// Seconds that a session is left alone after a failure of the provider's, at least.
 const PAUSE: i64 = 10;
+/// Seconds that it is left alone after one of the store, which is asked again soon: it may be back at any moment.
+const STORE_PAUSE: i64 = 1;
 /// Seconds that tokens which could not be stored are kept for.
 const UNSAVED_KEPT: i64 = 3600;
 
@@ -65,7 +67,8 @@ impl RenewalError {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Refresh(error) => error.retry_after(),
-            Self::Store(_) | Self::TooMany => Some(Duration::from_secs(PAUSE.unsigned_abs())),
+            Self::Store(_) => Some(Duration::from_secs(STORE_PAUSE.unsigned_abs())),
+            Self::TooMany => Some(Duration::from_secs(PAUSE.unsigned_abs())),
             Self::SessionEnded | Self::NoToken | Self::AudienceUnknown => None,
         }
     }
@@ -176,8 +179,9 @@ impl Renewals {
         slot.running = None;
         slot.pauses.retain(|pause| pause.audience != audience && now < pause.until);
         if let Err(error @ (RenewalError::Refresh(_) | RenewalError::Store(_))) = outcome {
+            let least = if matches!(error, RenewalError::Store(_)) { STORE_PAUSE } else { PAUSE };
             let wait = error.retry_after().map_or(0, |wait| wait.as_secs().try_into().unwrap_or(i64::MAX));
-            slot.pauses.push(Pause { audience, until: now.plus(wait.max(PAUSE)), error: error.clone() });
+            slot.pauses.push(Pause { audience, until: now.plus(wait.max(least)), error: error.clone() });
         }
         if !slot.matters(now) {
             slots.remove(&key);

@@ -42,6 +42,11 @@ pub type Route = warp::filters::BoxedFilter<(warp::reply::Response,)>;
 /// How long no connection is accepted after the system refused to give one, as it does when we are out of files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
+/// How long, after the last connection was accepted, one that is open may still bring a request: a balancer may be
+/// about to send one, and not every method may be sent to another server then. There is no balancer to spare where
+/// `drain_delay` is shorter.
+const LINGER: Duration = Duration::from_secs(1);
+
 /// How serving ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Drained {
@@ -52,7 +57,8 @@ pub enum Drained {
 }
 
 /// Serves `route` on `listener` until `shutdown` is ordered and done: for `drain_delay` all goes on, so that balancers
-/// learn of it; then nothing new is accepted, and what runs has `drain_timeout` to finish. A second order cuts it.
+/// learn of it; then nothing new is accepted, what is connected has a moment to send what it was about to, and what runs
+/// has `drain_timeout` to finish. A second order cuts it.
 pub async fn serve(
     listener: Listener,
     route: Route,
@@ -87,7 +93,8 @@ pub async fn serve(
         }
     };
     connections.accept(&socket, delay).await;
-    drop(socket);
+    connections.accept_last(socket);
+    connections.linger(LINGER.min(settings.drain_delay), &shutdown).await;
     connections.drain(settings.drain_timeout, &shutdown).await
 }
 
@@ -147,6 +154,28 @@ impl Connections {
                     }
                 }
             }
+        }
+    }
+
+    /// Closes the door behind those who have connected already.
+    fn accept_last(&mut self, socket: TcpListener) {
+        let Ok(socket) = socket.into_std() else { return };
+        while let Ok((stream, peer)) = socket.accept() {
+            if stream.set_nonblocking(true).is_ok()
+                && let Ok(stream) = TcpStream::from_std(stream)
+            {
+                self.open(stream, peer);
+            }
+        }
+    }
+
+    /// Goes on with what is connected for `time`, or until nothing is.
+    async fn linger(&mut self, time: Duration, shutdown: &Shutdown) {
+        let gone = async { while self.tasks.join_next().await.is_some() {} };
+        tokio::select! {
+            () = gone => {}
+            () = tokio::time::sleep(time) => {}
+            () = shutdown.stopping() => {}
         }
     }
 

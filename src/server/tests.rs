@@ -319,6 +319,25 @@ async fn all_is_served_while_balancers_learn_of_the_drain() {
 }
 
 #[tokio::test]
+async fn who_came_before_the_door_closed_is_answered() {
+    let mut server = Running::start(ServerSettings { drain_delay: Duration::from_secs(1), ..settings() }).await;
+    let mut used = server.send(GET).await;
+    read_answer(&mut used, "hello").await;
+    let mut fresh = server.connect().await;
+    server.shutdown.trigger();
+    while TcpStream::connect(server.address).await.is_ok() {
+        tokio::time::sleep(SHORT / 10).await;
+    }
+    for stream in [&mut used, &mut fresh] {
+        stream.write_all(GET.as_bytes()).await.unwrap();
+        let answer = read_to_end(stream).await;
+        assert_status(&answer, 200);
+        assert!(answer.contains("connection: close"), "{answer}");
+    }
+    assert_eq!(server.ended().await, Drained::Clean);
+}
+
+#[tokio::test]
 async fn what_outlasts_the_drain_is_cut() {
     let mut server = Running::start(ServerSettings { drain_timeout: SHORT, ..settings() }).await;
     let mut running = server.send(GET_SLOW).await;

@@ -11,7 +11,10 @@ const SIGNING = { use: "sig", alg: "RS256" };
 const COOKIE_KEY = randomUUID();
 
 export class Provider {
-  /** What it was asked: `{ endpoint, query, form, authorization }`, the latest last. */
+  /**
+   * What it was asked, the latest last: `{ at, endpoint, query, form, authorization, account }`, `at` as
+   * `performance.now()`, `account` whose refresh token was used.
+   */
   requests = [];
   #accounts = new Map();
   #clients = [];
@@ -133,11 +136,12 @@ export class Provider {
   }
 
   async #remember(context, next) {
-    const query = new URLSearchParams(context.search);
+    const [at, query] = [performance.now(), new URLSearchParams(context.search)];
     await next();
     const form = new URLSearchParams(context.oidc?.body ?? {});
     const { authorization } = context.headers;
-    this.requests.push({ endpoint: context.oidc?.route, query, form, authorization });
+    const account = context.oidc?.entities?.RefreshToken?.accountId;
+    this.requests.push({ at, endpoint: context.oidc?.route, query, form, authorization, account });
     this.#secrets.noteParameters(query);
     this.#secrets.noteParameters(form);
     this.#secrets.note("authorization", authorization?.split(" ")[1]);

@@ -20,11 +20,7 @@ const PROXIES = {
       "listen 443 ssl": `listen 127.0.0.1:${port} ssl`,
       "/etc/nginx/tls/": `${folder}/`,
     });
-    const paths = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map((of) => `${of}_temp_path ${folder}/${of};`);
-    const main = `pid ${folder}/nginx.pid; error_log stderr; events {}
-      http { access_log off; client_max_body_size 0; ${paths.join(" ")} include ${folder}/app.conf; }`;
-    await writeFile(path.join(folder, "nginx.conf"), main);
-    return ["nginx", "-p", folder, "-c", `${folder}/nginx.conf`, "-g", "daemon off;"];
+    return nginx(folder, "app.conf", "access_log off;");
   },
   caddy: async (folder, port, { gateway, application }) => {
     await render("caddy/Caddyfile", folder, {
@@ -49,6 +45,27 @@ const PROXIES = {
 
 export const NAMES = Object.keys(PROXIES);
 
+/**
+ * nginx in front of several gateways, `host:port` each: browsers come to `port`, proxies to `innerPort`. Which gateways it
+ * asked, one after the other, what came of it and for which request stands in `access.log` of the folder.
+ */
+export function startBalancer(folder, port, innerPort, gateways) {
+  const addresses = Object.fromEntries(gateways.map((gateway, at) => [`10.0.0.1${at + 1}:3000`, gateway]));
+  const prepare = async () => {
+    await render("replicas/lychgate.conf", folder, {
+      ...addresses,
+      "listen 443 ssl": `listen 127.0.0.1:${port}`,
+      "listen 10.0.0.10:3000": `listen 127.0.0.1:${innerPort}`,
+      "allow 10.0.0.0/24": "allow 127.0.0.1",
+      "ssl_certificate /etc/nginx/tls/login.crt;": "",
+      "ssl_certificate_key /etc/nginx/tls/login.key;": "",
+    });
+    const log = `log_format asked '$upstream_addr $upstream_status $request_method $uri'; access_log access.log asked;`;
+    return nginx(folder, "lychgate.conf", log);
+  };
+  return start(prepare, folder, port);
+}
+
 /** A free port of loopback. */
 export async function freePort() {
   const server = net.createServer().listen(0, "127.0.0.1");
@@ -62,7 +79,20 @@ export async function freePort() {
 /** Starts the proxy `name` on `port`, in front of a gateway and an application, each `host:port`. */
 export async function startProxy(name, folder, port, behind) {
   await makeCertificate(folder);
-  const [program, ...args] = await PROXIES[name](folder, port, behind);
+  return start(() => PROXIES[name](folder, port, behind), folder, port);
+}
+
+/** nginx with an example, which stands in the folder already, and with the temporary files there. */
+async function nginx(folder, example, log) {
+  const paths = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map((of) => `${of}_temp_path ${folder}/${of};`);
+  const main = `pid ${folder}/nginx.pid; error_log stderr; events {}
+    http { ${log} client_max_body_size 0; ${paths.join(" ")} include ${folder}/${example}; }`;
+  await writeFile(path.join(folder, "nginx.conf"), main);
+  return ["nginx", "-p", folder, "-c", `${folder}/nginx.conf`, "-g", "daemon off;"];
+}
+
+async function start(prepare, folder, port) {
+  const [program, ...args] = await prepare();
   const child = spawn(program, args, {
     env: { PATH: `${process.env.PATH}:/usr/sbin`, HOME: folder, XDG_DATA_HOME: folder, XDG_CONFIG_HOME: folder },
     stdio: ["ignore", "pipe", "pipe"],
