@@ -101,7 +101,7 @@ pub async fn start(
     if let Some(unverified) = &request.unverified_step_up {
         demand(&mut params, &tenant.settings.policy, unverified)?;
     }
-    let (attempt, sealed) = begin(gateway, tenant, &params, return_to)?;
+    let (attempt, sealed) = begin(gateway, tenant, &params, return_to, request.previous.clone())?;
     let authorization = AuthorizationRequest {
         redirect_uri: &place.url("/callback"),
         state: attempt.id.as_str(),
@@ -118,20 +118,23 @@ pub async fn start(
     Ok(Started { location, id: attempt.id, sealed })
 }
 
-/// Begins the attempt; a page whose address does not fit into the cookie is come back to at a shorter one.
+/// Begins the attempt. What does not fit into the cookie is left out: first the session whose place the new one takes,
+/// which then goes on to its own end; then a page's address is come back to at a shorter one.
 fn begin(
     gateway: &Gateway,
     tenant: &Tenant,
     params: &AuthorizeParams,
     mut return_to: Option<ReturnTo>,
+    mut previous: Option<String>,
 ) -> Result<(Attempt, String), TooLarge> {
     loop {
-        let shorter = return_to.as_ref().map(ReturnTo::shorter);
-        let attempt = Attempt::begin(tenant, gateway.clock.now(), asked(tenant, params, return_to));
-        match (attempt.seal(tenant), shorter) {
+        let asked = Asked { previous: previous.clone(), ..asked(tenant, params, return_to.as_ref()) };
+        let attempt = Attempt::begin(tenant, gateway.clock.now(), asked);
+        match (attempt.seal(tenant), &return_to) {
             (Ok(sealed), _) => return Ok((attempt, sealed)),
+            (Err(_), _) if previous.take().is_some() => {}
             (Err(error), None) => return Err(error),
-            (Err(_), Some(shorter)) => return_to = shorter,
+            (Err(_), Some(long)) => return_to = long.shorter(),
         }
     }
 }
@@ -159,7 +162,7 @@ fn demand(params: &mut AuthorizeParams, policy: &PolicySettings, unverified: &st
     Ok(())
 }
 
-fn asked(tenant: &Tenant, params: &AuthorizeParams, return_to: Option<ReturnTo>) -> Asked {
+fn asked(tenant: &Tenant, params: &AuthorizeParams, return_to: Option<&ReturnTo>) -> Asked {
     let prompts =
         |wanted: &str| params.prompt.as_ref().is_some_and(|prompt| prompt.split(' ').any(|word| word == wanted));
     Asked {

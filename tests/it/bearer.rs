@@ -105,7 +105,7 @@ async fn a_token_with_one_fault_is_refused_by_name() {
     for (typ, claims, code) in [
         ("logout+jwt", json!({}), "bearer_typ"),
         ("dpop+jwt", json!({}), "bearer_typ"),
-        ("", json!({}), "bearer_typ"),
+        ("x", json!({}), "bearer_typ"),
         ("at+jwt", json!({"iss": "https://other.example/"}), "bearer_iss"),
         ("at+jwt", json!({"iss": provider.issuer().trim_end_matches('/')}), "bearer_iss"),
         ("at+jwt", json!({"iss": null}), "bearer_iss"),
