@@ -485,7 +485,7 @@ impl Sessions {
             };
             match stored {
                 Ok(stored) => {
-                    let stored = stored.filter(|_| !self.news.has_ended(&id_hash));
+                    let stored = stored.filter(|_| !self.news.has_ended(&lock.tenant, &id_hash));
                     let session =
                         stored.and_then(|stored| Session::open(ring, lock, &stored, known.as_deref(), read_at));
                     Ok(match session {

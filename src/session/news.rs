@@ -181,9 +181,9 @@ impl News {
         }
     }
 
-    /// Whether a session ended a moment ago, whatever the store says.
-    pub(super) fn has_ended(&self, id_hash: &[u8; 32]) -> bool {
-        self.is_shared() && self.ends().tenants.contains_key(id_hash)
+    /// Whether a tenant's session ended a moment ago, whatever the store says.
+    pub(super) fn has_ended(&self, tenant: &TenantId, id_hash: &[u8; 32]) -> bool {
+        self.is_shared() && self.ends().tenants.get(id_hash) == Some(tenant)
     }
 
     fn recent_ends(&self) -> Vec<(TenantId, [u8; 32])> {
