@@ -1,5 +1,5 @@
-//! What lychgate does, in its own words: starting a sign-in, finishing it, renewing its tokens, ending sessions. No HTTP types here; `web`
-//! turns requests into these calls and their results into answers.
+//! What lychgate does, in its own words: starting a sign-in, finishing it, renewing its tokens, ending sessions. No HTTP
+//! types here; `web` turns requests into these calls and their results into answers.
 
 pub mod access;
 pub mod attempt;
