@@ -1,6 +1,6 @@
 //! Every Prometheus series, declared once. A label `tenant` is made only from a [`TenantId`] that is configured.
 //!
-//! Names, labels and meaning stand in README.md; a test compares them with a scrape.
+//! Names, labels and meaning stand in docs/reference/metrics.md; a test compares them with a scrape.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};

@@ -251,6 +251,11 @@ impl ConfigArgs {
 #[derive(Args, Debug)]
 struct DemoArgs {}
 
+/// Every command, argument and flag, for what describes them.
+pub fn definition() -> clap::Command {
+    Cli::command()
+}
+
 /// Runs the program.
 pub fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
@@ -278,7 +283,7 @@ fn run(cli: Cli) -> Exit {
         }
         Some(Command::Completions { shell }) => {
             let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "lychgate", &mut script);
+            clap_complete::generate(shell, &mut definition(), "lychgate", &mut script);
             put(&String::from_utf8_lossy(&script))
         }
         Some(Command::Check { online }) => block_on(check::run(&cli.config.sources(), online)),

@@ -397,5 +397,6 @@ fn table(keys: &[Key]) -> String {
 
 fn row(text: &mut String, path: &str, key: &Key) {
     let default = key.default.map_or_else(|| "–".to_owned(), |default| format!("`{default}`"));
-    writeln!(text, "| `{path}` | {default} | {} |", key.help).expect("a String takes everything");
+    let help = key.help.replace('<', "&lt;");
+    writeln!(text, "| `{path}` | {default} | {help} |").expect("a String takes everything");
 }

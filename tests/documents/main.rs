@@ -1,21 +1,56 @@
-//! What README says of settings, metrics and error codes is what the program has.
+//! What README and the book in `docs` say is what the program has: settings, commands, metrics, error codes; and every
+//! link leads somewhere.
+//!
+//! What is generated stands between markers. After a change of settings, commands or metrics write it anew, and look
+//! at the difference:
+//!
+//! ```sh
+//! LYCHGATE_BLESS=1 cargo test --test documents
+//! ```
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use lychgate::config;
 
-fn file(name: &str) -> String {
-    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
+mod commands;
+mod links;
+
+const METRICS: &str = "docs/reference/metrics.md";
+
+fn path(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
 }
 
-/// What stands in README between two markers.
-fn section(name: &str) -> String {
-    let readme = file("README.md");
-    let after = readme.split_once(&format!("<!-- {name} -->")).unwrap_or_else(|| panic!("no {name} in README.md")).1;
+fn file(name: &str) -> String {
+    fs::read_to_string(path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// What stands in a file between two markers.
+fn section(page: &str, name: &str) -> String {
+    let text = file(page);
+    let after = text.split_once(&format!("<!-- {name} -->")).unwrap_or_else(|| panic!("no {name} in {page}")).1;
     after.split_once(&format!("<!-- /{name} -->")).unwrap().0.trim().to_owned()
+}
+
+/// Compares what stands between two markers with what should; where that is asked for, writes it there.
+fn generated(page: &str, name: &str, wanted: &str) {
+    let found = section(page, name);
+    let wanted = wanted.trim();
+    if found != wanted && blessed() {
+        let text = file(page).replacen(&found, wanted, 1);
+        fs::write(path(page), text).unwrap();
+    } else {
+        assert!(found == wanted, "{page}: {name} is not what the program has. {BLESS}");
+    }
+}
+
+const BLESS: &str = "To write it anew: LYCHGATE_BLESS=1 cargo test --test documents";
+
+fn blessed() -> bool {
+    std::env::var_os("LYCHGATE_BLESS").is_some_and(|asked| !asked.is_empty())
 }
 
 /// The first word in back quotes of each row.
@@ -24,14 +59,24 @@ fn names(table: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn readme_shows_every_setting() {
-    for (name, table) in [("settings", config::settings_table()), ("tenant settings", config::tenant_table())] {
-        assert_eq!(section(name), table.trim(), "README.md, {name}: should be\n{table}");
+fn the_book_shows_every_setting() {
+    generated("docs/reference/settings.md", "settings", &config::settings_table());
+    generated("docs/reference/tenant-settings.md", "tenant settings", &config::tenant_table());
+}
+
+#[test]
+fn the_sample_of_a_tenant_shows_every_setting() {
+    const SAMPLE: &str = "tenants/example.toml.sample";
+    let wanted = config::tenant_sample();
+    if file(SAMPLE) != wanted && blessed() {
+        fs::write(path(SAMPLE), wanted).unwrap();
+    } else {
+        assert!(file(SAMPLE) == wanted, "{SAMPLE} is not what the program has. {BLESS}");
     }
 }
 
 #[test]
-fn readme_explains_every_metric() {
+fn the_book_explains_every_metric() {
     let declared = file("src/metrics.rs");
     let (_, declared) = declared.split_once("series! {\n    ///").unwrap();
     let (declared, _) = declared.split_once("\n}").unwrap();
@@ -57,17 +102,19 @@ fn readme_explains_every_metric() {
         }
     }
     assert!(rows.len() > 20, "{rows:?}");
-    let told = section("metrics");
-    let told: Vec<&str> = told.lines().filter(|line| line.starts_with("| `lychgate_")).collect();
-    assert_eq!(told, rows);
+    let told = section(METRICS, "metrics");
+    let of_the_process = told.lines().filter(|line| line.starts_with("| `process_")).map(str::to_owned);
+    let head = ["| metric | type | labels | meaning |", "| --- | --- | --- | --- |"].map(str::to_owned);
+    let wanted: Vec<String> = head.into_iter().chain(rows).chain(of_the_process).collect();
+    generated(METRICS, "metrics", &wanted.join("\n"));
 }
 
 #[test]
-fn readme_names_every_value_of_a_label() {
+fn the_book_names_every_value_of_a_label() {
     let row = |start: &str| {
-        let readme = file("README.md");
-        let row = readme.lines().find(|line| line.starts_with(&format!("| {start} |"))).map(str::to_owned);
-        row.unwrap_or_else(|| panic!("no row of {start} in README.md"))
+        let page = file(METRICS);
+        let row = page.lines().find(|line| line.starts_with(&format!("| {start} |"))).map(str::to_owned);
+        row.unwrap_or_else(|| panic!("no row of {start} in {METRICS}"))
     };
     let quoted_after = |source: &str, start: &str| -> BTreeSet<String> {
         let text = file(source);
@@ -107,7 +154,7 @@ fn readme_names_every_value_of_a_label() {
 
 #[test]
 fn an_alert_asks_for_metrics_that_exist() {
-    let told = names(&section("metrics"));
+    let told = names(&section(METRICS, "metrics"));
     let rules = file("deploy/prometheus/rules.yaml");
     let word = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
     let asked: BTreeSet<&str> = rules
@@ -122,7 +169,7 @@ fn an_alert_asks_for_metrics_that_exist() {
 }
 
 #[test]
-fn readme_explains_every_error_code() {
+fn the_book_explains_every_error_code() {
     let shown = quoted(&body_of(&file("src/web/problem.rs"), "fn presentation(code"));
     assert!(shown.len() > 35, "{shown:?}");
     let mut made = BTreeSet::new();
@@ -150,9 +197,9 @@ fn readme_explains_every_error_code() {
         let of_a_family = ["id_token_", "bearer_", "logout_token_"].iter().any(|family| code.starts_with(family));
         assert!(of_a_family || shown.contains(code), "{code} has no status and no text of its own");
     }
-    let told = names(&section("codes"));
+    let told = names(&section("docs/reference/error-codes.md", "codes"));
     for code in made.iter().chain(&shown).filter(|code| !["id_token_", "bearer_"].contains(&code.as_str())) {
-        assert!(told.contains(code), "{code} is not in README's table of codes");
+        assert!(told.contains(code), "{code} is not in the book's table of codes");
     }
 }
 
