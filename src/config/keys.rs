@@ -65,6 +65,11 @@ pub(super) const SETTINGS: &[Key] = &[
     with("metrics_allow", "[]", "Peers, besides loopback, that may read /metrics and health details."),
     with("list_tenants", "false", "Whether the page at / names the tenants."),
     with("on_invalid_tenant", r#""fail""#, "What a bad tenant file does at start: fail, or skip that tenant."),
+    with(
+        "replicas",
+        "1",
+        "How many processes run with these settings. More than one need sessions.store = \"redis\" and a root secret that is given.",
+    ),
     none(
         "secret",
         r#""${LYCHGATE_KEY}""#,

@@ -143,6 +143,8 @@ pub(super) fn read_settings(reader: &mut Reader<'_>) -> Settings {
     let data_dir = reader.path("data").unwrap_or_default();
     let secret_file = reader.path("secret_file");
     check_secret(reader, secret.as_ref());
+    let replicas = reader.count("replicas", &(1..=1000)).unwrap_or(1);
+    check_shared_secret(reader, replicas);
     Settings {
         listen,
         admin_listen: reader.parsed("admin_listen", address),
@@ -155,11 +157,12 @@ pub(super) fn read_settings(reader: &mut Reader<'_>) -> Settings {
         on_invalid_tenant: reader
             .choice("on_invalid_tenant", &[("fail", OnInvalidTenant::Fail), ("skip", OnInvalidTenant::Skip)])
             .unwrap_or_default(),
+        replicas,
         // What a file holds may change; it is read when it is needed.
         secret: secret.filter(|_| secret_file.is_none()),
         secret_file: secret_file.unwrap_or_else(|| data_dir.join("secret.key")),
         data_dir,
-        sessions: store::read(reader),
+        sessions: store::read(reader, replicas),
         log: LogSettings {
             format: reader
                 .choice(
@@ -191,6 +194,15 @@ fn check_secret(reader: &mut Reader<'_>, secret: Option<&SecretString>) {
     if secret.is_some_and(|secret| RingKey::from_text(secret.expose_secret()).is_err()) {
         let path = if reader.is_set("secret") { "secret" } else { "secret_file" };
         reader.fault(path, "is not a key", Some("`lychgate secret` prints one"));
+    }
+}
+
+/// Several replicas are given their root secret: each would make one of its own, and open no cookie of another's.
+fn check_shared_secret(reader: &mut Reader<'_>, replicas: u64) {
+    if replicas > 1 && !reader.is_set("secret") && !reader.is_set("secret_file") {
+        let reason = format!("is missing, and each of the {replicas} replicas would make a root secret of its own");
+        let help = "`lychgate secret` prints one: give all replicas the same; or set replicas = 1";
+        reader.fault("secret_file", reason, Some(help));
     }
 }
 

@@ -33,6 +33,8 @@ pub struct Settings {
     pub list_tenants: bool,
     /// What a bad tenant file does at start.
     pub on_invalid_tenant: OnInvalidTenant,
+    /// How many processes run with these settings, at least 1. More than one share a store and a root secret.
+    pub replicas: u64,
     /// The root secret, if settings give it itself: one key, without a ring.
     pub secret: Option<SecretString>,
     /// Else the file of the ring's active key; the others lie beside it.

@@ -145,8 +145,8 @@ enum Kind {
     Redis,
 }
 
-/// Reads the section.
-pub(super) fn read(reader: &mut Reader<'_>) -> StoreSettings {
+/// Reads the section for so many replicas: several need a store that they share.
+pub(super) fn read(reader: &mut Reader<'_>, replicas: u64) -> StoreSettings {
     let kind = reader.choice("sessions.store", &[("embedded", Kind::Embedded), ("redis", Kind::Redis)]);
     let cache_bytes = reader.size("sessions.cache", &((1 << 20)..=(1 << 40))).unwrap_or(1 << 20);
     // Read in any case, so that a mistake in it is reported.
@@ -163,6 +163,13 @@ pub(super) fn read(reader: &mut Reader<'_>) -> StoreSettings {
         (Some(Kind::Embedded), _) => {
             for key in REDIS_KEYS.iter().filter(|key| reader.is_set(key)).copied().collect::<Vec<_>>() {
                 reader.fault(key, "is given, but sessions.store is embedded", Some("set sessions.store = \"redis\""));
+            }
+            if replicas > 1 {
+                let reason = format!(
+                    "is embedded, but there are {replicas} replicas: each would keep sessions that the others do not know"
+                );
+                let help = "set sessions.store = \"redis\" and say where it is, or replicas = 1";
+                reader.fault("sessions.store", reason, Some(help));
             }
             StoreKind::Embedded
         }

@@ -386,6 +386,27 @@ fn redis_is_one_server_a_cluster_or_what_sentinels_say() {
 }
 
 #[test]
+fn several_replicas_share_a_store_and_a_root_secret() {
+    let key = crate::key_ring::RingKey::generate().to_text().expose_secret().to_owned();
+    let faults = |settings: &str| {
+        let folder = Folder::with(&[("lychgate.toml", settings), ("secret.key", &key)]);
+        folder.faults().into_iter().map(|fault| format!("{}: {}", fault.key, fault.reason)).collect::<Vec<_>>()
+    };
+    let embedded =
+        "sessions.store: is embedded, but there are 3 replicas: each would keep sessions that the others do not know";
+    let unshared = "secret_file: is missing, and each of the 3 replicas would make a root secret of its own";
+    let redis = "[sessions]\nstore = \"redis\"\nredis_url = \"redis://a\"";
+    assert_eq!(faults("replicas = 3"), [unshared, embedded], "both at once");
+    assert_eq!(faults("replicas = 3\nsecret_file = \"secret.key\""), [embedded]);
+    assert_eq!(faults(&format!("replicas = 3\n{redis}")), [unshared]);
+    assert_eq!(faults("replicas = 3\nsecret_file = \"secret.key\"\n[sessions]\nstore = \"redis\"").len(), 1);
+    assert_eq!(faults(&format!("replicas = 3\nsecret = \"{key}\"\n{redis}")), [""; 0]);
+    assert_eq!(faults(&format!("replicas = 3\nsecret_file = \"secret.key\"\n{redis}")), [""; 0]);
+    assert_eq!(faults("replicas = 1"), [""; 0]);
+    assert!(faults("replicas = 0")[0].starts_with("replicas: "), "{:?}", faults("replicas = 0"));
+}
+
+#[test]
 fn what_is_said_of_redis_in_two_ways_or_by_half_is_a_fault() {
     let faults = |text: &str| {
         let folder = Folder::with(&[("lychgate.toml", &format!("[sessions]\n{text}")), ("ca.pem", "x")]);
