@@ -127,14 +127,17 @@ impl<'a> Cookies<'a> {
         request.cookies().filter_map(|(cookie, _)| id(cookie)).collect()
     }
 
-    /// Marks that a sign-in has just succeeded.
-    pub(super) fn marker(&self) -> String {
-        self.lasting(self.marker_name(), "1".to_owned(), SameSite::Lax, MARKER_LIFETIME).to_string()
+    /// Marks that a sign-in has just succeeded: how many have, each within a minute after the one before. Where another
+    /// site posts the answer to a sign-in, it must see how many there were.
+    pub(super) fn marker(&self, request: &Request, cross_site: bool) -> String {
+        let count = self.marked(request).saturating_add(1);
+        let same_site = if cross_site { SameSite::None } else { SameSite::Lax };
+        self.lasting(self.marker_name(), count.to_string(), same_site, MARKER_LIFETIME).to_string()
     }
 
-    /// Whether a sign-in has just succeeded.
-    pub(super) fn has_marker(&self, request: &Request) -> bool {
-        only(request, &self.marker_name()).is_some()
+    /// How many sign-ins have just succeeded, as the browser says; what it says badly counts as one.
+    pub(super) fn marked(&self, request: &Request) -> u8 {
+        only(request, &self.marker_name()).map_or(0, |count| count.parse().unwrap_or(1))
     }
 
     /// Takes the marker back.

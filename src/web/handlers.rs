@@ -128,8 +128,8 @@ async fn login(scope: Scope<'_>, screen_hint: Option<&str>) -> Answer {
         return Ok(answers::empty(StatusCode::NO_CONTENT));
     }
     let mut request = sign_in_request(scope.request, screen_hint)?;
-    if request.unverified_return_to.is_some() {
-        refuse_loop(&scope).await?;
+    if request.unverified_return_to.is_some() && scope.session().await?.is_none() {
+        refuse_loop(&scope)?;
     }
     let cross_site = scope.tenant.settings.sign_in.response_mode == ResponseMode::FormPost;
     if cross_site {
@@ -167,11 +167,18 @@ fn sign_in_request(request: &Request, screen_hint: Option<&str>) -> Result<SignI
     Ok(wanted)
 }
 
-/// Somebody who has just signed in and comes back without a session would be sent round for ever.
-async fn refuse_loop(scope: &Scope<'_>) -> Result<(), Problem> {
-    match scope.cookies.has_marker(scope.request) && scope.session().await?.is_none() {
-        true => Err(Problem::new("cookie_not_returned")),
-        false => Ok(()),
+/// Sign-ins in a row, none of whose sessions were there afterwards, before we send nobody to another.
+const MAX_SIGN_INS: u8 = 3;
+
+/// For somebody without a session: whoever has just signed in and comes back without the cookie would be sent round for
+/// ever. A cookie whose session has ended since leads to a sign-in, unless that helps nobody: the store may lose all that
+/// it is given, or the browser keep an old cookie.
+fn refuse_loop(scope: &Scope<'_>) -> Result<(), Problem> {
+    let returned = scope.cookies.unverified_session(scope.request).is_some();
+    match scope.cookies.marked(scope.request) {
+        0 => Ok(()),
+        count if returned && count < MAX_SIGN_INS => Ok(()),
+        _ => Err(Problem::new("cookie_not_returned")),
     }
 }
 
@@ -214,10 +221,8 @@ async fn callback(scope: Scope<'_>) -> Answer {
     let mut response = match finished {
         Ok(Finished::SignedIn { cookie, return_to }) => {
             let mut response = answers::redirect(StatusCode::SEE_OTHER, &return_to);
-            answers::add_cookies(
-                &mut response,
-                [scope.cookies.session(cookie.expose_secret()), scope.cookies.marker()],
-            );
+            let marker = scope.cookies.marker(scope.request, *scope.request.method() == Method::POST);
+            answers::add_cookies(&mut response, [scope.cookies.session(cookie.expose_secret()), marker]);
             response
         }
         Ok(Finished::Guest { return_to }) => answers::redirect(StatusCode::SEE_OTHER, &return_to),
@@ -257,7 +262,7 @@ async fn dashboard(scope: Scope<'_>) -> Answer {
         if scope.request.is_script() {
             return Err(Problem::new("not_signed_in"));
         }
-        refuse_loop(&scope).await?;
+        refuse_loop(&scope)?;
         let back = scope.place.path("/dashboard");
         let query = form_urlencoded::Serializer::new(String::new()).append_pair("return_to", &back).finish();
         return Ok(answers::redirect(StatusCode::FOUND, &format!("{}?{query}", scope.place.path("/login"))));

@@ -107,9 +107,10 @@ async fn submitted(scope: Scope<'_>) -> Answer {
         Ok((cookie, return_to)) => {
             let mut response = answers::redirect(StatusCode::SEE_OTHER, return_to.as_str());
             let cookies = &scope.cookies;
+            let marker = cookies.marker(scope.request, false);
             answers::add_cookies(
                 &mut response,
-                [cookies.session(cookie.expose_secret()), cookies.marker(), cookies.remove_form()],
+                [cookies.session(cookie.expose_secret()), marker, cookies.remove_form()],
             );
             Ok(response)
         }

@@ -175,7 +175,7 @@ async fn several_tabs_sign_in_at_once_and_five_at_most_are_kept() {
     for callback in &callbacks[1..] {
         assert_eq!(browser.get(callback.as_str()).await.status, StatusCode::SEE_OTHER);
     }
-    assert_eq!(browser.cookies_named("lychgate-acme."), [("lychgate-acme.signed-in".to_owned(), "1".to_owned())]);
+    assert_eq!(browser.cookies_named("lychgate-acme."), [("lychgate-acme.signed-in".to_owned(), "5".to_owned())]);
 }
 
 #[tokio::test]
@@ -239,6 +239,9 @@ async fn form_post_comes_back_in_a_body() {
     let body = format!("code={}&state={}", value("code"), value("state"));
     let done = browser.post("/acme/callback", &body).await;
     assert_eq!((done.status, done.location().path()), (StatusCode::SEE_OTHER, "/acme/dashboard"));
+    let cookies = done.headers.get_all("set-cookie").iter().map(|value| value.to_str().unwrap());
+    let marker = cookies.into_iter().find(|cookie| cookie.starts_with("lychgate-acme.signed-in=1")).unwrap();
+    assert!(marker.contains("SameSite=None"), "what counts sign-ins comes back with the next form: {marker}");
     assert!(browser.session("acme").await.is_some());
     // The same form again: the browser is sent to a GET, which sees the session.
     let again = browser.post("/acme/callback", &body).await;
@@ -422,6 +425,21 @@ async fn a_browser_that_loses_the_session_cookie_is_told_so_and_not_sent_round()
     assert_eq!((page.status, page.code()), (StatusCode::BAD_REQUEST, "cookie_not_returned"));
     assert!(page.body.contains("/acme/login"), "{}", page.body);
     assert_eq!(browser.visit("/acme/login").await.url.path(), "/acme/dashboard", "who wants to, tries again");
+}
+
+#[tokio::test]
+async fn a_browser_that_keeps_an_old_cookie_is_not_sent_round_for_ever() {
+    let world = support::acme().await;
+    let mut browser = world.signed_in("acme").await;
+    let old = browser.cookies_named("lychgate-acme")[0].1.clone();
+    browser.clone().get("/acme/logout").await;
+    for sign_in in 2..=3 {
+        browser.plant("lychgate-acme", &old);
+        assert_eq!(browser.visit("/acme/dashboard").await.status, StatusCode::OK, "sign-in {sign_in}");
+    }
+    browser.plant("lychgate-acme", &old);
+    let page = browser.visit("/acme/dashboard").await;
+    assert_eq!((page.status, page.code()), (StatusCode::BAD_REQUEST, "cookie_not_returned"));
 }
 
 #[tokio::test]

@@ -254,6 +254,19 @@ async fn whoever_signs_out_at_the_provider_is_signed_out_here() {
 }
 
 #[tokio::test]
+async fn whoever_was_signed_out_elsewhere_just_after_signing_in_may_sign_in_again_at_once() {
+    let world = support::acme().await;
+    for start in ["/acme/dashboard", "/acme/login?return_to=/acme/dashboard"] {
+        let mut browser = world.signed_in("acme").await;
+        let subject = subject(&mut browser).await;
+        assert_done(&post(&world, "acme", &world.provider().logout_token(CLIENT, &subject)).await);
+        let page = browser.visit(start).await;
+        assert_eq!((page.status, page.url.path(), page.code()), (StatusCode::OK, "/acme/dashboard", ""), "{start}");
+        assert!(browser.session("acme").await.is_some());
+    }
+}
+
+#[tokio::test]
 async fn a_frame_of_the_providers_ends_the_session_without_its_cookie() {
     let world = support::acme().await;
     let (mut browser, mut other) = (world.signed_in("acme").await, world.signed_in("acme").await);
