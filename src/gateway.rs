@@ -97,12 +97,13 @@ impl Gateway {
         let pages = Pages::new(settings.templates_dir.as_deref())?;
         make_private_folder(&settings.data_dir)?;
         let ring = key_ring(settings)?;
-        keys::tell(&metrics, &ring.keys(), true);
+        keys::tell(&metrics, &ring, true);
         let providers = Providers::new(clock.clone(), metrics.clone());
         let tenants = Tenants::new(settings, &providers, &ring)?;
         let sessions =
             Sessions::open(&settings.data_dir, ring.clone(), &settings.sessions, clock.clone(), metrics.clone())
                 .await?;
+        tenants.iter().for_each(|tenant| tenant.introduce(&metrics));
         metrics.tenants.with_label_values(&["active"]).set(tenants.by_id.len() as i64);
         Ok(Self {
             tenants,

@@ -8,6 +8,7 @@ use url::Url;
 use crate::config::{TenantSettings, UpstreamSettings};
 use crate::key_ring::{KeyRing, RingKey};
 use crate::local::Accounts;
+use crate::metrics::Metrics;
 use crate::oidc::{Bearer, Provider, ProviderSetupError, Providers};
 use crate::request_path::RequestPath;
 use crate::secret::Key;
@@ -70,6 +71,11 @@ impl Tenant {
     /// Its id.
     pub const fn id(&self) -> &TenantId {
         &self.settings.id
+    }
+
+    /// Shows the tenant in the metrics before its first event, when it begins to be served.
+    pub fn introduce(&self, metrics: &Metrics) {
+        metrics.introduce(self.id(), self.provider.label(), self.accounts.is_some());
     }
 
     /// The key of a sign-in attempt that begins: whatever the attempt needs derives from it.
@@ -255,7 +261,6 @@ mod tests {
 
     use super::*;
     use crate::clock::Clock;
-    use crate::metrics::Metrics;
 
     static ACME: LazyLock<Tenant> = LazyLock::new(|| {
         let settings = TenantSettings::least("acme".parse().unwrap(), "https://id.example/", "client", "hush".into());

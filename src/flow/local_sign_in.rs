@@ -80,7 +80,13 @@ pub async fn sign_in(
     let signed_in = checked(gateway, tenant, accounts, place, request).await;
     let result = signed_in.as_ref().map_or_else(LocalSignInError::code, |_| "ok");
     let metrics = &gateway.metrics;
-    metrics.sign_ins_total.with_label_values(&[metrics.tenant(tenant.id()), PROVIDER, result]).inc();
+    let label = metrics.tenant(tenant.id());
+    metrics.sign_ins_total.with_label_values(&[label, PROVIDER, result]).inc();
+    if let Err(LocalSignInError::Local(error)) = &signed_in
+        && let Some(limit) = error.limit()
+    {
+        metrics.rate_limited_requests_total.with_label_values(&[label, limit]).inc();
+    }
     signed_in
 }
 

@@ -138,7 +138,12 @@ fn begin(gateway: &Gateway, tenant: &Tenant, session: &Arc<Session>, audience: O
         };
         job.run(session.clone())
     };
-    gateway.renewals.begin(session, audience, work)
+    let turn = gateway.renewals.begin(session, audience, work);
+    if matches!(turn, Turn::Paused(RenewalError::TooMany)) {
+        let labels = [gateway.metrics.tenant(tenant.id()), "renewals"];
+        gateway.metrics.rate_limited_requests_total.with_label_values(&labels).inc();
+    }
+    turn
 }
 
 /// When a renewal is not needed after all.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{Gateway, GatewayError};
 use crate::config::Settings;
-use crate::key_ring::{KeyId, KeyRing, Keys, RingKey};
+use crate::key_ring::{KeyId, KeyRing, RingKey};
 use crate::metrics::Metrics;
 use crate::secret::ExposeSecret as _;
 
@@ -51,7 +51,7 @@ impl Gateway {
         // It fails only when the runtime ends.
         let Ok(looked) = tokio::task::spawn_blocking(move || ring.look()).await else { return };
         let keys = self.ring.keys();
-        tell(&self.metrics, &keys, looked.is_ok());
+        tell(&self.metrics, &self.ring, looked.is_ok());
         let fault = looked.as_ref().err().map(ToString::to_string);
         match &looked {
             Ok(true) => {
@@ -89,10 +89,12 @@ impl Gateway {
 }
 
 /// Shows the keys in use, and whether their files are good.
-pub(super) fn tell(metrics: &Metrics, keys: &Keys, good: bool) {
+pub(super) fn tell(metrics: &Metrics, ring: &KeyRing, good: bool) {
+    let keys = ring.keys();
     metrics.session_keys.with_label_values(&["active"]).set(1);
     metrics.session_keys.with_label_values(&["accepted"]).set(keys.all().len() as i64 - 1);
     metrics.session_key_files_up.set(good.into());
+    metrics.session_key_ephemeral.set(ring.is_new().into());
     if let Some(since) = keys.active_since {
         metrics.session_key_active_since_timestamp_seconds.set(since.0 as f64);
     }

@@ -121,20 +121,21 @@ impl RingFiles {
         &self.active
     }
 
-    /// Makes a ring of one key where there is no key at all. Two who do so at the same time make one.
+    /// Makes a ring of one key where there is no key at all; true if it did. Two who do so at the same time make one.
     ///
     /// # Errors
     /// The file cannot be made, or it alone is missing.
-    pub fn make_first(&self) -> Result<(), KeyFileError> {
+    pub fn make_first(&self) -> Result<bool, KeyFileError> {
         if self.active.symlink_metadata().is_ok() {
-            return Ok(());
+            return Ok(false);
         }
         if !self.others()?.is_empty() {
             return Err(KeyFileError::NoActive(self.active.clone()));
         }
         match write_new(&self.active, &RingKey::generate()) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            made => made.map_err(|source| KeyFileError::Io { path: self.active.clone(), source }),
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            Err(source) => Err(KeyFileError::Io { path: self.active.clone(), source }),
         }
     }
 

@@ -22,6 +22,8 @@ use crate::clock::Timestamp;
 pub struct KeyRing {
     keys: ArcSwap<Keys>,
     files: Option<RingFiles>,
+    /// The key that was made when the ring was opened.
+    made: Option<KeyId>,
 }
 
 /// The keys of one moment, each with an id of its own, the active one first.
@@ -36,7 +38,7 @@ impl KeyRing {
     /// A ring of one key, for ever.
     pub fn of_one(key: RingKey) -> Arc<Self> {
         let keys = Keys { keys: vec![Arc::new(key)], active_since: None };
-        Arc::new(Self { keys: ArcSwap::from_pointee(keys), files: None })
+        Arc::new(Self { keys: ArcSwap::from_pointee(keys), files: None, made: None })
     }
 
     /// The ring whose active key is in the file `active`; makes that one where there is none and no other either.
@@ -45,9 +47,15 @@ impl KeyRing {
     /// A file cannot be read or made, or holds something else.
     pub fn open(active: PathBuf) -> Result<Arc<Self>, KeyFileError> {
         let files = RingFiles::new(active);
-        files.make_first()?;
+        let made = files.make_first()?;
         let keys = Keys::of(files.read()?, None);
-        Ok(Arc::new(Self { keys: ArcSwap::from_pointee(keys), files: Some(files) }))
+        let made = made.then(|| keys.active().id());
+        Ok(Arc::new(Self { keys: ArcSwap::from_pointee(keys), files: Some(files), made }))
+    }
+
+    /// Whether the active key was made when the ring was opened, for want of one: nobody has a copy of it yet.
+    pub fn is_new(&self) -> bool {
+        self.made == Some(self.active().id())
     }
 
     /// All keys of the moment.

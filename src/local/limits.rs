@@ -57,15 +57,15 @@ impl Limits {
     /// Counts a try. An address that is over its limit does not use up the tries of a name.
     pub(super) fn take(&self, tenant: &TenantId, canonical: &str, address: IpAddr) -> Result<(), LocalError> {
         let address = self.place(tenant, "address", &network(address).to_string());
-        self.count(&self.addresses, address)?;
-        self.count(&self.names, self.place(tenant, "name", canonical))
+        self.count("local_address", &self.addresses, address)?;
+        self.count("local_name", &self.names, self.place(tenant, "name", canonical))
     }
 
-    fn count(&self, limiter: &Limiter, place: u16) -> Result<(), LocalError> {
+    fn count(&self, limit: &'static str, limiter: &Limiter, place: u16) -> Result<(), LocalError> {
         limiter.check_key(&place).map_err(|not_until| {
             let wait = not_until.wait_time_from(clock::Clock::now(&self.clock));
             // Our clock counts whole seconds.
-            LocalError::Limited { retry_after: wait.max(Duration::from_secs(1)) }
+            LocalError::Limited { retry_after: wait.max(Duration::from_secs(1)), limit }
         })
     }
 
@@ -105,7 +105,9 @@ mod tests {
         for last in 0..10 {
             assert_eq!(limits.take(&tenant("acme"), "ada", address(last)), Ok(()));
         }
-        let Err(LocalError::Limited { retry_after }) = limits.take(&tenant("acme"), "ada", address(99)) else {
+        let Err(LocalError::Limited { retry_after, limit: "local_name" }) =
+            limits.take(&tenant("acme"), "ada", address(99))
+        else {
             panic!("limited")
         };
         assert!((1..=30).contains(&retry_after.as_secs()), "{retry_after:?}");

@@ -78,10 +78,23 @@ pub enum LocalError {
     Limited {
         /// When the next one counts.
         retry_after: Duration,
+        /// The label `limit`.
+        limit: &'static str,
     },
     /// Too many passwords are being verified.
     #[error("too many passwords are being verified")]
     Busy,
+}
+
+impl LocalError {
+    /// The limit that was reached, as metrics call it.
+    pub const fn limit(&self) -> Option<&'static str> {
+        match self {
+            Self::Refused => None,
+            Self::Limited { limit, .. } => Some(limit),
+            Self::Busy => Some("local_passwords"),
+        }
+    }
 }
 
 /// Verifies passwords. One per process.

@@ -169,6 +169,12 @@ impl<T: Send + Sync + 'static> Documents<T> {
             && self.held(source).await.is_none_or(|entry| entry.is_due(now))
     }
 
+    /// How long `source` is still left alone because it failed.
+    pub(super) async fn left_alone(&self, source: &Arc<Source>) -> Option<Duration> {
+        let left = self.failures.get(source).await?.retry_at.since(self.clock.now());
+        u64::try_from(left).ok().filter(|left| *left > 0).map(Duration::from_secs)
+    }
+
     /// What may be used, fresh or not.
     async fn held(&self, source: &Arc<Source>) -> Option<Arc<Entry<T>>> {
         let entry = self.entries.get(source).await?;

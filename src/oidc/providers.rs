@@ -29,16 +29,16 @@ const AT_ONCE: usize = 16;
 /// The providers of all tenants, with what was fetched of them. One per process.
 pub struct Providers {
     pub(super) clock: Clock,
-    metrics: Arc<Metrics>,
-    metadata: Arc<Documents<Metadata>>,
-    keys: Arc<Documents<KeySet>>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) metadata: Arc<Documents<Metadata>>,
+    pub(super) keys: Arc<Documents<KeySet>>,
     pub(super) verified_tokens: Verified,
-    known: Mutex<Known>,
+    pub(super) known: Mutex<Known>,
 }
 
 #[derive(Default)]
-struct Known {
-    sources: Vec<Arc<Source>>,
+pub(super) struct Known {
+    pub(super) sources: Vec<Arc<Source>>,
     /// By all that decides how a connection is made, since each client holds the system's certificates anew.
     clients: HashMap<(bool, FetchSettings), reqwest::Client>,
 }

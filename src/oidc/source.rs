@@ -8,8 +8,8 @@ use std::sync::{Mutex, PoisonError};
 use tracing::{info, warn};
 use url::Url;
 
-use super::ProviderError;
 use super::fetch::Fetcher;
+use super::{ProviderError, ProviderHealth};
 use crate::clock::Timestamp;
 use crate::config::FetchSettings;
 
@@ -67,17 +67,25 @@ struct State {
     fetchers: Vec<Fetcher>,
     /// Whether any tenant checks signatures with keys of the provider.
     needs_keys: bool,
-    /// Whether the last fetch succeeded, by [`Document`].
-    fetched: [Option<bool>; 2],
+    /// By [`Document`].
+    fetches: [Fetches; 2],
     /// Where browsers may be sent.
     origins: Vec<String>,
 }
 
+/// How the fetches of a document went.
+#[derive(Clone, Copy, Default)]
+struct Fetches {
+    /// Whether the last one succeeded.
+    last: Option<bool>,
+    succeeded_at: Option<Timestamp>,
+}
+
 impl State {
     fn is_up(&self) -> Option<bool> {
-        match self.fetched {
+        match self.fetches.map(|fetches| fetches.last) {
             [None, None] => None,
-            fetched => Some(!fetched.contains(&Some(false))),
+            last => Some(!last.contains(&Some(false))),
         }
     }
 }
@@ -98,6 +106,11 @@ impl Source {
         state.fetchers.retain(|other| other.tenant != fetcher.tenant);
         if let Some(up) = state.is_up() {
             show_up(&fetcher, up);
+        }
+        for document in [Document::Discovery, Document::Jwks] {
+            if let Some(at) = state.fetches[document as usize].succeeded_at {
+                show_success(&fetcher, document, at);
+            }
         }
         state.fetchers.push(fetcher);
     }
@@ -122,11 +135,31 @@ impl Source {
         self.state().origins = urls.into_iter().map(|url| url.origin().ascii_serialization()).collect();
     }
 
+    /// Tells for each tenant what is known.
+    pub(super) fn each_health(&self, mut tell: impl FnMut(ProviderHealth)) {
+        let state = self.state();
+        for fetcher in &state.fetchers {
+            tell(ProviderHealth {
+                tenant: fetcher.tenant.clone(),
+                kind: fetcher.provider,
+                issuer: self.issuer.clone(),
+                up: state.is_up(),
+                metadata_fetched_at: state.fetches[Document::Discovery as usize].succeeded_at,
+                keys_fetched_at: state.fetches[Document::Jwks as usize].succeeded_at,
+                left_alone: None,
+            });
+        }
+    }
+
     /// Tells metrics and log how a fetch ended.
     pub(super) fn report(&self, document: Document, now: Timestamp, error: Option<&ProviderError>) {
         let mut state = self.state();
         let before = state.is_up();
-        state.fetched[document as usize] = Some(error.is_none());
+        let fetches = &mut state.fetches[document as usize];
+        fetches.last = Some(error.is_none());
+        if error.is_none() {
+            fetches.succeeded_at = Some(now);
+        }
         let up = state.is_up().unwrap_or(false);
         for fetcher in &state.fetchers {
             show_up(fetcher, up);

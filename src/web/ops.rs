@@ -26,6 +26,7 @@ pub(super) async fn answer(gateway: &Gateway, health: &Health, path: &str, verbo
         Some("readyz") => readiness(gateway, health, verbose && operator).await,
         Some("metrics") if operator => {
             let _ = is_ready(gateway, health).await;
+            gateway.providers.tell_circuits().await;
             answers::with_type(StatusCode::OK, metrics::CONTENT_TYPE, gateway.metrics.render().into())
         }
         _ => answers::text(StatusCode::NOT_FOUND, "not found\n"),

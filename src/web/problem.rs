@@ -184,7 +184,7 @@ impl From<LocalSignInError> for Problem {
             _ => None,
         };
         let retry_after = match &error {
-            LocalSignInError::Local(LocalError::Limited { retry_after }) => Some(*retry_after),
+            LocalSignInError::Local(LocalError::Limited { retry_after, .. }) => Some(*retry_after),
             LocalSignInError::Local(LocalError::Busy) | LocalSignInError::Store(_) => Some(STORE_RETRY),
             _ => None,
         };

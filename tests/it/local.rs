@@ -156,6 +156,7 @@ async fn too_many_tries_must_wait_however_the_name_is_spelled() {
     }
     let page = try_in(&mut browser, "grace", PASSWORD).await;
     assert_eq!((page.status, page.code()), (StatusCode::TOO_MANY_REQUESTS, "local_limited"), "the right one neither");
+    assert_eq!(world.metric(r#"lychgate_rate_limited_requests_total{limit="local_name",tenant="acme"}"#), 1);
     let wait: i64 = page.header(RETRY_AFTER).parse().unwrap();
     assert!((1..=30).contains(&wait), "{wait}");
     world.pass(wait);
@@ -175,6 +176,7 @@ async fn an_address_that_tries_many_names_must_wait_at_this_tenant_alone() {
         assert_eq!(page.status, StatusCode::UNAUTHORIZED);
     }
     assert_eq!(try_in(&mut browser, "grace", PASSWORD).await.code(), "local_limited");
+    assert_eq!(world.metric(r#"lychgate_rate_limited_requests_total{limit="local_address",tenant="acme"}"#), 1);
     let page = browser.get("/globex/login/local").await;
     let body = filled(hidden(&page, "form"), "grace", PASSWORD);
     assert_eq!(browser.post("/globex/login/local", &body).await.status, StatusCode::SEE_OTHER);

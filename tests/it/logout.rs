@@ -158,6 +158,10 @@ async fn a_logout_token_counts_once() {
     assert_done(&post(&world, "acme", &token).await);
     browser.visit("/acme/login").await;
     assert_refused(&post(&world, "acme", &token).await, "logout_token_replayed");
+    for result in ["ok", "logout_token_replayed"] {
+        let series = format!("lychgate_backchannel_logout_requests_total{{result=\"{result}\",tenant=\"acme\"}}");
+        assert_eq!(world.metric(&series), 1, "{result}");
+    }
     // As long as its age would let it pass, it is remembered.
     world.pass(170);
     world.gateway.sessions.sweep().await.unwrap();

@@ -11,6 +11,7 @@ mod isolation;
 mod key_ring;
 mod local;
 mod logout;
+mod metrics;
 mod own_sessions;
 mod policy;
 mod redirects;

@@ -76,7 +76,13 @@ impl<'r> Route<'r> {
 /// with HTTP 400 Bad Request" (OpenID Connect Back-Channel Logout 1.0, section 2.8). So a store that is down is a 400,
 /// too; its token may come again.
 async fn backchannel(scope: Scope<'_>) -> Response {
+    let count = |result: &str| {
+        let metrics = &scope.gateway.metrics;
+        let labels = [metrics.tenant(scope.tenant.id()), result];
+        metrics.backchannel_logout_requests_total.with_label_values(&labels).inc();
+    };
     let refused = |code: &str| {
+        count(code);
         let document = json!({ "error": "invalid_request", "error_description": code });
         answers::json(StatusCode::BAD_REQUEST, "application/json", &document)
     };
@@ -90,6 +96,7 @@ async fn backchannel(scope: Scope<'_>) -> Response {
     match revocation::back_channel(scope.gateway, scope.tenant, &token).await {
         Ok(sessions) => {
             tracing::info!(sessions, "the provider ended sessions");
+            count("ok");
             answers::empty(StatusCode::OK)
         }
         Err(error) => {
