@@ -18,6 +18,7 @@ use lychgate::{config, metrics};
 mod alerts;
 mod commands;
 mod links;
+mod samples;
 
 const METRICS: &str = "docs/reference/metrics.md";
 
