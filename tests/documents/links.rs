@@ -73,7 +73,7 @@ pub(super) fn pages(folder: &str) -> Vec<String> {
 }
 
 /// Where a link leads, as a path in the repository.
-fn target(page: &str, link: &str) -> String {
+pub(super) fn target(page: &str, link: &str) -> String {
     let mut parts = PathBuf::from(page);
     parts.pop();
     for part in Path::new(link).components() {

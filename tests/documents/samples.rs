@@ -10,7 +10,7 @@ use clap::error::ErrorKind;
 use lychgate::config;
 use pulldown_cmark::{CodeBlockKind, Event, Tag, TagEnd};
 
-use super::links::{pages, parser};
+use super::links::{pages, parser, target};
 use super::{file, names, path};
 
 /// What stands in a page as code.
@@ -26,7 +26,7 @@ struct Code {
 
 impl Code {
     fn read(page: &str) -> Self {
-        let text = file(page);
+        let text = with_includes(page);
         let mut code = Self { page: page.to_owned(), blocks: Vec::new(), spans: Vec::new(), ours: Vec::new() };
         let mut block = false;
         let (mut column, mut head, mut of_ours) = (0, String::new(), None);
@@ -63,6 +63,16 @@ impl Code {
         }
         code
     }
+}
+
+/// A page with the files that it includes, as mdBook reads it.
+fn with_includes(page: &str) -> String {
+    let mut text = file(page);
+    while let Some((before, rest)) = text.split_once("{{#include ") {
+        let (name, after) = rest.split_once("}}").unwrap();
+        text = format!("{before}{}{after}", file(&target(page, name)));
+    }
+    text
 }
 
 fn all() -> Vec<Code> {
