@@ -3,6 +3,7 @@
 
 mod check;
 mod demo;
+mod doctor;
 mod explain;
 mod healthcheck;
 mod logging;
@@ -118,6 +119,18 @@ The demo reads no settings file, no tenant file and no variable. Of the settings
     Secret {
         #[command(subcommand)]
         command: Option<secret::SecretCommand>,
+    },
+    /// Look at everything a sign-in needs, from this machine, and say what to do about what is wrong
+    #[command(after_help = "\
+Example: lychgate doctor acme
+Looked at are files, proxies, Redis; per tenant DNS, TLS, the discovery document, keys, clocks, client
+credentials and whether the callback addresses lead here. Exit code 1 if there is an error.")]
+    Doctor {
+        /// One tenant only
+        tenant: Option<TenantId>,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Ask a running gateway whether it is ready: exit code 0 or 1
     #[command(after_help = "Example, in a container file: HEALTHCHECK CMD [\"lychgate\", \"healthcheck\"]")]
@@ -290,6 +303,9 @@ fn run(cli: Cli) -> Exit {
         Some(Command::Tenant(TenantCommand::Add(args))) => tenant_add::run(&args, &cli.config.sources()),
         Some(Command::Urls { tenant, json }) => {
             with_settings(cli.config, |loaded| urls::run(&loaded.settings, tenant.as_ref(), json))
+        }
+        Some(Command::Doctor { tenant, json }) => {
+            with_settings(cli.config, |loaded| block_on(doctor::run(&loaded.settings, tenant.as_ref(), json)))
         }
         Some(Command::User(UserCommand::Add(account))) => user::add(&account, &cli.config.sources()),
         Some(Command::User(UserCommand::Passwd(account))) => user::passwd(&account, &cli.config.sources()),

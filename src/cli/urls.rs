@@ -27,7 +27,7 @@ pub(super) fn run(settings: &Settings, only: Option<&TenantId>, as_json: bool) -
 
 /// The values of the fields that an Auth0 application has.
 pub(super) struct Urls {
-    callback: Vec<String>,
+    pub(super) callback: Vec<String>,
     logout: Vec<String>,
     initiate_login: Option<String>,
     backchannel_logout: Option<String>,

@@ -2,8 +2,10 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
+use http::header::DATE;
 use http::{Method, StatusCode};
 use warp::{Filter as _, Rejection};
 
@@ -30,7 +32,13 @@ pub(super) fn route(shared: &Arc<Shared>) -> Route {
         .map(|method, path, query: String, headers, body| Call::new(method, &path, &query, headers, &body))
         .then(move |call: Call| {
             let shared = Arc::clone(&shared);
-            async move { answer(&shared, &call).await }
+            async move {
+                let mut answer = answer(&shared, &call).await;
+                // Its own time, which a test may have moved.
+                let now = UNIX_EPOCH + Duration::from_secs(shared.now().0.unsigned_abs());
+                answer::set(&mut answer, DATE, &httpdate::fmt_http_date(now));
+                answer
+            }
         })
         .recover(unreadable)
         .unify()

@@ -1,6 +1,7 @@
 //! Every Prometheus series, declared once. A label `tenant` is made only from a [`TenantId`] that is configured.
 //!
-//! Names, labels and meaning stand in docs/reference/metrics.md as [`table`] writes them; a test compares them with a scrape.
+//! Names, labels and meaning stand in docs/reference/metrics.md as [`table`] writes them; a test compares them with a
+//! scrape.
 //! A tenant's counters are there from its first moment ([`Metrics::introduce`]) and go with it ([`Metrics::forget`]).
 
 mod series;
@@ -162,7 +163,10 @@ series! {
     /// Open client connections.
     http_connections: IntGaugeVec { listener: LISTENERS };
     /// Connections refused before a request was read.
-    http_connections_rejected_total: IntCounterVec { listener: LISTENERS, reason: Only(&["limit", "tls_handshake", "header_timeout"]) };
+    http_connections_rejected_total: IntCounterVec {
+        listener: LISTENERS,
+        reason: Only(&["limit", "tls_handshake", "header_timeout"])
+    };
     /// Requests refused before a tenant was chosen.
     http_rejected_requests_total: IntCounterVec {
         reason: Only(&["misdirected", "bad_forwarded_header", "path_refused", "bad_host", "connect", "header_too_large",

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, AUTHORIZATION, CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CACHE_CONTROL, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Certificate, Proxy, RequestBuilder, StatusCode, redirect};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -35,6 +35,11 @@ const RATE_LIMIT_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset"
 /// `loopback` is for an issuer on http, which is a loopback: such a provider needs no authorities of the system, which a
 /// bare machine lacks.
 pub(super) fn client(fetch: &FetchSettings, loopback: bool) -> Result<reqwest::Client, ProviderSetupError> {
+    builder(fetch, loopback)?.build().map_err(ProviderSetupError::Client)
+}
+
+/// What [`client`] builds.
+pub(super) fn builder(fetch: &FetchSettings, loopback: bool) -> Result<reqwest::ClientBuilder, ProviderSetupError> {
     let mut authorities = Vec::new();
     for pem in &fetch.ca {
         let certificates = Certificate::from_pem_bundle(pem).map_err(|_| ProviderSetupError::Ca)?;
@@ -55,8 +60,7 @@ pub(super) fn client(fetch: &FetchSettings, loopback: bool) -> Result<reqwest::C
     if let Some(proxy) = &fetch.proxy {
         builder = builder.proxy(Proxy::all(proxy.clone()).map_err(ProviderSetupError::Proxy)?);
     }
-    builder = if loopback { builder.tls_certs_only(authorities) } else { builder.tls_certs_merge(authorities) };
-    builder.build().map_err(ProviderSetupError::Client)
+    Ok(if loopback { builder.tls_certs_only(authorities) } else { builder.tls_certs_merge(authorities) })
 }
 
 /// The endpoints that are asked, as the label `endpoint` names them.
@@ -88,6 +92,8 @@ pub(super) struct Answer {
     status: StatusCode,
     headers: HeaderMap,
     pub(super) body: Vec<u8>,
+    /// The server's certificate, where the client tells of it.
+    pub(super) certificate: Option<Vec<u8>>,
 }
 
 impl Answer {
@@ -158,14 +164,20 @@ impl Answer {
         ((1..=64).contains(&error.len()) && error.bytes().all(plain)).then(|| error.to_owned())
     }
 
+    /// The provider's time (RFC 9110, section 6.6.1).
+    pub(super) fn date(&self) -> Option<Timestamp> {
+        timestamp(self.text(DATE)?)
+    }
+
+    fn text(&self, name: HeaderName) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim)
+    }
+
     /// How long to leave the provider alone: Retry-After, a number or a date (RFC 9110, section 10.2.3), or, with a 429,
     /// Auth0's X-RateLimit-Reset, seconds since the epoch.
     fn retry_after(&self, now: Timestamp) -> Option<Duration> {
-        let text = |name| self.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).map(str::trim);
-        let at_date = |date: &str| {
-            let since_epoch = httpdate::parse_http_date(date).ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
-            Some(Timestamp(since_epoch.as_secs().try_into().ok()?).since(now))
-        };
+        let text = |name| self.text(name);
+        let at_date = |date: &str| Some(timestamp(date)?.since(now));
         let reset = || Some(Timestamp(text(RATE_LIMIT_RESET)?.parse().ok()?).since(now));
         let limited = self.status == StatusCode::TOO_MANY_REQUESTS;
         let seconds = text(RETRY_AFTER)
@@ -173,6 +185,11 @@ impl Answer {
             .or_else(|| if limited { reset() } else { None })?;
         Some(Duration::from_secs(seconds.clamp(1, MAX_RETRY_AFTER).unsigned_abs()))
     }
+}
+
+fn timestamp(date: &str) -> Option<Timestamp> {
+    let since_epoch = httpdate::parse_http_date(date).ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
+    Some(Timestamp(since_epoch.as_secs().try_into().ok()?))
 }
 
 /// Sends requests to a provider in the name of one tenant.
@@ -258,7 +275,9 @@ impl Fetcher {
 async fn send(request: RequestBuilder) -> Result<Answer, ProviderError> {
     let mut response = request.header(ACCEPT, "application/json").send().await.map_err(transport_error)?;
     let headers = std::mem::take(response.headers_mut());
-    let mut answer = Answer { status: response.status(), headers, body: Vec::new() };
+    let tls = response.extensions().get::<reqwest::tls::TlsInfo>();
+    let certificate = tls.and_then(|tls| tls.peer_certificate()).map(<[u8]>::to_vec);
+    let mut answer = Answer { status: response.status(), headers, body: Vec::new(), certificate };
     while let Some(chunk) = response.chunk().await.map_err(transport_error)? {
         if answer.body.len() + chunk.len() > MAX_BODY {
             return Err(answer.malformed("is larger than 1 MiB"));
@@ -290,7 +309,7 @@ mod tests {
             .iter()
             .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
             .collect();
-        Answer { status: StatusCode::from_u16(status).unwrap(), headers, body: body.into() }
+        Answer { status: StatusCode::from_u16(status).unwrap(), headers, body: body.into(), certificate: None }
     }
 
     #[test]

@@ -24,6 +24,17 @@ struct Key {
     key: DecodingKey,
 }
 
+/// A key as it is published.
+#[derive(Clone, Debug)]
+pub struct PublishedKey {
+    /// Its id.
+    pub kid: Option<String>,
+    /// What it is, such as `RSA 2048` or `EC P-256`.
+    pub kind: String,
+    /// Whether it can verify what the tenant's settings say that id tokens are signed with.
+    pub verifies: bool,
+}
+
 #[derive(Deserialize)]
 struct RawSet {
     keys: Vec<Value>,
@@ -53,6 +64,20 @@ impl KeySet {
         let raw: RawSet = serde_json::from_slice(body)?;
         let keys = raw.keys.into_iter().filter_map(|key| RawKey::deserialize(key).ok()?.read()).collect();
         Ok(Self { keys })
+    }
+
+    /// Every key of a set that is one, and whether it verifies what is signed with `alg`.
+    ///
+    /// # Errors
+    /// The body is no JSON, or no key set.
+    pub(super) fn published(body: &[u8], alg: SigningAlg) -> Result<Vec<PublishedKey>, serde_json::Error> {
+        let raw: RawSet = serde_json::from_slice(body)?;
+        let keys = raw.keys.into_iter().filter_map(|key| RawKey::deserialize(key).ok());
+        let published = |key: RawKey| {
+            let unread = PublishedKey { kid: key.kid.clone(), kind: key.kind(), verifies: false };
+            PublishedKey { verifies: key.read().is_some_and(|key| key.suits(alg)), ..unread }
+        };
+        Ok(keys.map(published).collect())
     }
 
     /// How many keys can be used.
@@ -86,6 +111,17 @@ impl Key {
 }
 
 impl RawKey {
+    fn kind(&self) -> String {
+        match self.kty.as_str() {
+            "RSA" => format!("RSA {}", self.rsa_modulus().map_or(0, |n| bits(&n))),
+            kty => format!("{kty} {}", self.crv.as_deref().unwrap_or_default()).trim_end().to_owned(),
+        }
+    }
+
+    fn rsa_modulus(&self) -> Option<Vec<u8>> {
+        Some(without_leading_zeros(from_base64url(self.n.as_deref()?)?)).filter(|n| !n.is_empty())
+    }
+
     fn read(self) -> Option<Key> {
         let signs = self.usage.as_deref().is_none_or(|usage| usage == "sig");
         let verifies = self.key_ops.as_ref().is_none_or(|ops| ops.iter().any(|op| op == "verify"));
@@ -97,10 +133,9 @@ impl RawKey {
     fn decoding_key(&self) -> Option<DecodingKey> {
         match (self.kty.as_str(), self.crv.as_deref()) {
             ("RSA", _) => {
-                let n = without_leading_zeros(from_base64url(self.n.as_deref()?)?);
+                let n = self.rsa_modulus()?;
                 let e = without_leading_zeros(from_base64url(self.e.as_deref()?)?);
-                let bits = n.len() * 8 - n.first()?.leading_zeros() as usize;
-                (bits >= RSA_BITS_MIN).then(|| DecodingKey::from_rsa_raw_components(&n, &e))
+                (bits(&n) >= RSA_BITS_MIN).then(|| DecodingKey::from_rsa_raw_components(&n, &e))
             }
             ("EC", Some("P-256")) => {
                 DecodingKey::from_ec_components(coordinate(self.x.as_deref())?, coordinate(self.y.as_deref())?).ok()
@@ -114,6 +149,10 @@ impl RawKey {
 /// A coordinate of P-256 or Ed25519: 32 bytes, no more and no less.
 fn coordinate(text: Option<&str>) -> Option<&str> {
     text.filter(|text| from_base64url(text).is_some_and(|bytes| bytes.len() == 32))
+}
+
+fn bits(number: &[u8]) -> usize {
+    number.len() * 8 - number.first().map_or(0, |first| first.leading_zeros() as usize)
 }
 
 fn without_leading_zeros(mut number: Vec<u8>) -> Vec<u8> {

@@ -23,6 +23,17 @@ pub(super) fn discovery_url(issuer: &Url) -> Url {
     url
 }
 
+/// The endpoints that we use.
+pub(super) const ENDPOINTS: &[&str] = &[
+    "authorization_endpoint",
+    "token_endpoint",
+    "jwks_uri",
+    "userinfo_endpoint",
+    "pushed_authorization_request_endpoint",
+    "revocation_endpoint",
+    "end_session_endpoint",
+];
+
 /// What we use of a discovery document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Metadata {
@@ -74,6 +85,20 @@ impl Metadata {
             response_issuer: says("authorization_response_iss_parameter_supported"),
             id_token_algs: id_token_algs.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect(),
         })
+    }
+
+    /// The endpoint of this metadata name, one of [`ENDPOINTS`].
+    pub(super) fn endpoint(&self, name: &str) -> Option<&Url> {
+        match name {
+            "authorization_endpoint" => Some(&self.authorization_endpoint),
+            "token_endpoint" => Some(&self.token_endpoint),
+            "jwks_uri" => self.jwks_uri.as_ref(),
+            "userinfo_endpoint" => self.userinfo_endpoint.as_ref(),
+            "pushed_authorization_request_endpoint" => self.par_endpoint.as_ref(),
+            "revocation_endpoint" => self.revocation_endpoint.as_ref(),
+            "end_session_endpoint" => self.end_session_endpoint.as_ref(),
+            _ => None,
+        }
     }
 
     /// Where browsers are sent.

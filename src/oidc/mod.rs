@@ -5,13 +5,15 @@
 //! Pure, without network or clock: `response`, what comes to the callback; `key_set`, the provider's keys; `jwt`, a
 //! signed token, `id_token`, `access_token` and `logout_token`, their checks; `client_auth`, how the client proves who it is;
 //! `metadata`, what the provider says about itself. With both: `fetch`, one request; `source` and `documents`, what is
-//! fetched once for all; `provider` and `providers`; `health`, what is known of them without asking; `bearer`, access tokens that others bring.
+//! fetched once for all; `provider` and `providers`; `health`, what is known of them without asking; `examine`, all that
+//! a look at one finds; `bearer`, access tokens that others bring.
 
 mod access_token;
 mod bearer;
 mod client_auth;
 mod documents;
 mod error;
+mod examine;
 mod fetch;
 mod health;
 mod id_token;
@@ -30,9 +32,11 @@ pub use access_token::{AccessToken, AccessTokenError};
 pub use bearer::{Bearer, BearerError};
 pub use client_auth::ClientKeyError;
 pub use error::{ProviderError, ProviderSetupError, RedeemError, RefreshError};
+pub use examine::{Answered, Examination};
 pub use health::ProviderHealth;
 pub use id_token::{Expected, IdTokenError};
 pub use jwt::JwtError;
+pub use key_set::PublishedKey;
 pub use logout_token::{LogoutToken, LogoutTokenError};
 pub use provider::{AuthorizationRequest, Held, Provider, Redeemed, Refreshed, SignOutRequest};
 pub use providers::Providers;

@@ -413,8 +413,7 @@ impl Provider {
         self.post(Endpoint::Revocation, endpoint, form, |_| Ok(())).await
     }
 
-    /// Asks the provider for all that a sign-in needs. Whether it knows the client is seen from how it refuses a code
-    /// that was never given out.
+    /// Asks the provider for all that a sign-in needs.
     ///
     /// # Errors
     /// The first thing that is wrong.
@@ -431,11 +430,16 @@ impl Provider {
         if settings.par || metadata.par_required {
             metadata.par_endpoint()?;
         }
-        if matches!(settings.client_auth, ClientAuth::None) {
-            return Ok(());
+        match settings.client_auth {
+            ClientAuth::None => Ok(()),
+            _ => self.check_client(&metadata).await,
         }
+    }
+
+    /// Whether the provider knows our client, from how it refuses a code that was never given out.
+    pub(super) async fn check_client(&self, metadata: &Metadata) -> Result<(), ProviderError> {
         let (code, verifier) = (random_text().into(), [random_text(), random_text()].concat().into());
-        match self.exchange(&metadata, &code, &settings.issuer, &verifier).await {
+        match self.exchange(metadata, &code, self.issuer(), &verifier).await {
             Err(RedeemError::Provider(error)) if !matches!(error, ProviderError::RequestRefused { .. }) => Err(error),
             _ => Ok(()),
         }
@@ -464,6 +468,14 @@ impl Provider {
 
     pub(super) fn now(&self) -> Timestamp {
         self.0.providers.clock.now()
+    }
+
+    pub(super) fn source(&self) -> &Source {
+        &self.0.source
+    }
+
+    pub(super) fn fetcher(&self) -> &Fetcher {
+        &self.0.fetcher
     }
 
     pub(super) fn settings(&self) -> &ProviderSettings {

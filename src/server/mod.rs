@@ -26,7 +26,7 @@ use std::time::Duration;
 pub use limits::Limits;
 pub use listener::{BindError, Listener};
 pub use shutdown::{Shutdown, ShutdownHandle};
-pub use tls::{TlsError, check_pair};
+pub use tls::{TlsError, certificate_end, check_pair};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;

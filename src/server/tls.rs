@@ -15,6 +15,7 @@ use tokio_rustls::TlsAcceptor;
 use x509_cert::der::Decode as _;
 use zeroize::Zeroizing;
 
+use crate::clock::Timestamp;
 use crate::config::TlsSettings;
 use crate::metrics::Metrics;
 
@@ -55,12 +56,20 @@ pub enum TlsError {
     },
 }
 
-/// Checks that certificate and key can be used.
+/// Checks that certificate and key can be used, and says until when.
 ///
 /// # Errors
 /// Says which file cannot, and why.
-pub async fn check_pair(files: &TlsSettings) -> Result<(), TlsError> {
-    Contents::read(files).await?.pair(files).map(drop)
+pub async fn check_pair(files: &TlsSettings) -> Result<Option<Timestamp>, TlsError> {
+    let pair = Contents::read(files).await?.pair(files)?;
+    Ok(pair.cert.first().and_then(|certificate| certificate_end(certificate)))
+}
+
+/// The end of a certificate's validity; none if it is no certificate in DER.
+pub fn certificate_end(certificate: &[u8]) -> Option<Timestamp> {
+    let certificate = x509_cert::Certificate::from_der(certificate).ok()?;
+    let end = certificate.tbs_certificate().validity().not_after.to_unix_duration();
+    Some(Timestamp(end.as_secs().try_into().ok()?))
 }
 
 /// The pair in use, and the files it came from.
@@ -159,16 +168,10 @@ impl Certificates {
 
     fn tell_expiry(&self, metrics: &Metrics) {
         let pair = Arc::clone(&self.served.0.read().expect("no panic while held"));
-        if let Some(expiry) = pair.cert.first().and_then(expiry) {
-            metrics.tls_certificate_expiry_timestamp_seconds.with_label_values(&[self.name]).set(expiry);
+        if let Some(end) = pair.cert.first().and_then(|certificate| certificate_end(certificate)) {
+            metrics.tls_certificate_expiry_timestamp_seconds.with_label_values(&[self.name]).set(end.0 as f64);
         }
     }
-}
-
-/// The end of a certificate's validity, in seconds since the epoch.
-fn expiry(certificate: &CertificateDer<'_>) -> Option<f64> {
-    let certificate = x509_cert::Certificate::from_der(certificate).ok()?;
-    Some(certificate.tbs_certificate().validity().not_after.to_unix_duration().as_secs_f64())
 }
 
 /// What the files hold.

@@ -6,6 +6,17 @@ use std::sync::Arc;
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 use rusqlite::{ErrorCode, ffi};
 
+/// Why Redis could not be looked at.
+#[derive(Debug, thiserror::Error)]
+pub enum ExamineError {
+    /// What settings say of it cannot be used.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// It does not answer as it should.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 /// Why the session store did not do what was asked. What it was asked has then not happened, but for [`Self::Slow`].
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {

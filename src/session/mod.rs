@@ -36,17 +36,18 @@ use moka::notification::RemovalCause;
 use moka::ops::compute::{CompResult, Op};
 
 use self::cookie::{Cookie, cookie_hash};
-pub use self::error::{OpenError, StoreError};
+pub use self::error::{ExamineError, OpenError, StoreError};
 pub use self::list::{ListedSession, ListedSummary};
 use self::news::News;
 pub use self::record::{EndReason, ExpiryReason, NewSession, Session};
 use self::record::{Lock, Touch};
+pub use self::store::RedisServer;
 use self::store::{FoundUser, Store};
 pub use self::tokens::{AccessToken, Renewal, RenewedTokens};
 pub use self::turn::Turn;
 pub use self::user::{SeenUser, UserRecord};
 use crate::clock::{Clock, Timestamp};
-use crate::config::{SessionLimits, StoreKind, StoreSettings};
+use crate::config::{RedisSettings, SessionLimits, StoreKind, StoreSettings};
 use crate::key_ring::{KeyId, KeyRing, RingKey, TenantKeys};
 use crate::metrics::{IntCounter, Metrics, NO_TENANT};
 use crate::secret::{ExposeSecret as _, SecretString, base64url, sha256};
@@ -117,6 +118,14 @@ impl Sessions {
         let (hits, misses) = (looked_up("hit"), looked_up("miss"));
         let ends = Arc::new(watch::Ends::new());
         Ok(Arc::new(Self { ring, clock, metrics, store, cache, news, hits, misses, ends }))
+    }
+
+    /// What the masters of Redis say about themselves, for an operator.
+    ///
+    /// # Errors
+    /// Redis does not answer, or does not let us in.
+    pub async fn examine_redis(settings: &RedisSettings, clock: Clock) -> Result<Vec<RedisServer>, ExamineError> {
+        Store::examine(settings, clock).await
     }
 
     /// Makes a session. When this returns, it is on the disk; the value belongs into the cookie and nowhere else.

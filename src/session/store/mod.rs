@@ -16,7 +16,7 @@ use tokio::time::Instant;
 pub(super) use self::embedded::AT_ONCE;
 use self::embedded::Embedded;
 use self::redis::Redis;
-use super::error::{OpenError, StoreError};
+use super::error::{ExamineError, OpenError, StoreError};
 use super::news::Messages;
 use super::record::{Row, Touch};
 use crate::clock::{Clock, Timestamp};
@@ -28,6 +28,8 @@ use crate::tenant_id::TenantId;
 pub(super) const PER_USER: usize = 500;
 /// How long an operation on the database may take.
 const LIMIT: Duration = Duration::from_secs(5);
+/// How long it may take to connect to Redis and to ask its masters about themselves.
+const EXAMINED_WITHIN: Duration = Duration::from_secs(10);
 /// How long it may take to look at everything, which only operators ask for.
 const LIST_LIMIT: Duration = Duration::from_mins(1);
 
@@ -101,7 +103,35 @@ macro_rules! asked {
     };
 }
 
+/// What a master of Redis says about itself.
+#[derive(Clone, Debug)]
+pub struct RedisServer {
+    /// Its version.
+    pub version: String,
+    /// `maxmemory-policy`.
+    pub eviction: String,
+    /// `maxmemory` in bytes; 0 where there is no bound.
+    pub max_memory: u64,
+    /// What is in use, in bytes.
+    pub used_memory: u64,
+    /// `appendonly yes`: a restart loses at most a second.
+    pub appends: bool,
+    /// Replicas that are connected.
+    pub replicas: u64,
+}
+
 impl Store {
+    /// What the masters of Redis say about themselves.
+    pub(super) async fn examine(settings: &RedisSettings, clock: Clock) -> Result<Vec<RedisServer>, ExamineError> {
+        let redis = Redis::open(settings, clock, &Metrics::new(0))?;
+        let asked = tokio::time::timeout(EXAMINED_WITHIN, async {
+            // It writes: a user who may only read is found out.
+            redis.check().await?;
+            redis.examine().await
+        });
+        Ok(asked.await.unwrap_or(Err(StoreError::Slow))?)
+    }
+
     /// The database in `folder`; both are made where they are missing. Blocks.
     pub(super) fn embedded(folder: &Path, metrics: Arc<Metrics>) -> Result<Self, OpenError> {
         Ok(Self { kind: Kind::Embedded(Embedded::open(folder)?), metrics, limit: LIMIT })

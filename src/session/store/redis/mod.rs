@@ -19,7 +19,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use self::link::{Link, Servers};
-use super::{FoundUser, Listed, PER_USER, StoredSession, Update};
+use super::{FoundUser, Listed, PER_USER, RedisServer, StoredSession, Update};
 use crate::clock::{Clock, Timestamp};
 use crate::config::{RedisNode, RedisSettings};
 use crate::metrics::{IntCounter, Metrics};
@@ -86,6 +86,26 @@ impl Redis {
             in_vain: Arc::default(),
             probes: Arc::default(),
         })
+    }
+
+    /// What each master says about itself; none where the user may not ask.
+    pub(super) async fn examine(&self) -> Result<Vec<RedisServer>, StoreError> {
+        self.link.ask::<()>(&cmd("PING")).await?;
+        let mut servers = Vec::new();
+        for at in self.link.masters().await? {
+            let info: redis::InfoDict = self.link.ask_at(at, &cmd("INFO")).await?;
+            let text = |key: &str| info.get::<String>(key);
+            let number = |key: &str| info.get::<u64>(key).unwrap_or_default();
+            servers.push(RedisServer {
+                version: text("valkey_version").or_else(|| text("redis_version")).unwrap_or_default(),
+                eviction: text("maxmemory_policy").unwrap_or_default(),
+                max_memory: number("maxmemory"),
+                used_memory: number("used_memory"),
+                appends: number("aof_enabled") == 1,
+                replicas: number("connected_slaves"),
+            });
+        }
+        Ok(servers)
     }
 
     /// Keeps a session; gives the ids of those that had to end for it.
