@@ -36,7 +36,7 @@ pub struct AccessToken {
     pub sub: String,
     /// All its claims.
     pub claims: Map<String, Value>,
-    /// The scopes (`scope`) and permissions (`permissions`) that were granted, parted by blanks.
+    /// The scopes (`scope`, `scp`) and permissions (`permissions`) that were granted, parted by blanks.
     pub scope: String,
     /// From when on it counts no more, the leeway included.
     pub ends_at: Timestamp,
@@ -182,16 +182,19 @@ impl Checks<'_> {
     }
 }
 
-/// `scope` (RFC 8693, section 4.2) and Auth0's `permissions`.
+/// `scope` (RFC 8693, section 4.2); `scp`, which is Entra ID's text and Okta's list; Auth0's `permissions`.
 fn granted(claims: &Claims) -> Result<String, AccessTokenError> {
     let scopes = claims.text("scope")?.unwrap_or_default().split_ascii_whitespace();
+    let listed = match claims.get("scp") {
+        Some(Value::String(words)) => words.split_ascii_whitespace().collect(),
+        _ => claims.texts("scp")?.unwrap_or_default(),
+    };
     let permissions = claims.texts("permissions")?.unwrap_or_default();
-    // A permission with a blank in it would count as two.
-    let whole = permissions.into_iter().filter(|permission| !permission.contains(char::is_whitespace));
     let mut all: Vec<&str> = scopes.collect();
-    for permission in whole {
-        if !all.contains(&permission) {
-            all.push(permission);
+    for one in listed.into_iter().chain(permissions) {
+        // What has a blank in it would count as two.
+        if !one.contains(char::is_whitespace) && !all.contains(&one) {
+            all.push(one);
         }
     }
     Ok(all.join(" "))

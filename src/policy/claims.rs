@@ -35,12 +35,12 @@ pub(super) fn find<'c>(claims: &'c Claims, names: &[String]) -> Option<&'c Value
     Some(value).filter(|value| !value.is_null())
 }
 
-/// Whether a scope was granted: to the session, or as an access token says in `scope` (RFC 9068, section 2.2.3) or in
-/// Auth0's `permissions`.
+/// Whether a scope was granted: to the session, or as an access token says in `scope` (RFC 9068, section 2.2.3), in
+/// Entra ID's and Okta's `scp`, or in Auth0's `permissions`.
 pub(super) fn has_scope(scope: &str, subject: &Subject<'_>) -> bool {
     let among = |words: &str| words.split_ascii_whitespace().any(|word| word == scope);
     subject.scope.is_some_and(among)
-        || ["scope", "permissions"].iter().any(|name| match subject.claims.get(*name) {
+        || ["scope", "scp", "permissions"].iter().any(|name| match subject.claims.get(*name) {
             Some(Value::String(words)) => among(words),
             Some(Value::Array(list)) => list.iter().any(|item| item == scope),
             _ => false,

@@ -258,6 +258,9 @@ fn all_conditions_and_all_scopes_must_hold() {
     // Of an access token, scopes and permissions.
     assert_eq!(verdict(json!({"a": 1, "b": 2, "scope": "read:a read:b"}), None), Verdict::Allowed);
     assert_eq!(verdict(json!({"a": 1, "b": 2, "permissions": ["read:a"], "scope": "read:b"}), None), Verdict::Allowed);
+    assert_eq!(verdict(json!({"a": 1, "b": 2, "scp": "read:a read:b"}), None), Verdict::Allowed);
+    assert_eq!(verdict(json!({"a": 1, "b": 2, "scp": ["read:a", "read:b"]}), None), Verdict::Allowed);
+    assert_eq!(verdict(json!({"a": 1, "b": 2, "scp": ["read:a read:b"]}), None), Verdict::MissingScopes(&scopes));
     assert_eq!(verdict(json!({"a": 1, "b": 2, "scope": ["read:a"]}), None), Verdict::MissingScopes(&scopes));
 }
 

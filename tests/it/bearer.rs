@@ -87,6 +87,8 @@ async fn scopes_and_permissions_are_what_the_policy_sees_as_granted() {
     for (claims, granted) in [
         (json!({"scope": "a b", "permissions": ["c", "a", "d e"]}), "a b c"),
         (json!({"scope": null, "permissions": ["c"]}), "c"),
+        (json!({"scope": null, "scp": "a b", "permissions": ["b"]}), "a b"),
+        (json!({"scope": null, "scp": ["a", "b c"]}), "a"),
         (json!({"scope": null}), ""),
     ] {
         let token = brought(&world, &world.provider().mint("at+jwt", API, &claims)).await.unwrap();
