@@ -4,8 +4,11 @@ What the kubelet would do is done here: projected volumes are laid out with thei
 to the group `fsGroup`, the root is nobody's to write. The process gets the user, the group and the variables of the
 pod, and no others. Needs root.
 
-    pod.py make ROOT < '{"objects": [...], "workload": "Deployment/name"}'   prints the command line of `serve`
-    pod.py publish ROOT < the same                                          swaps the volumes as an update does
+    pod.py make ROOT < '{"values": {...}, "objects": [...], "workload": "Deployment/rel-lychgate"}'
+    pod.py publish ROOT < the same
+
+`make` makes the root, `publish` swaps the volumes as an update does; both print how the container's process is started.
+`values` are the chart's, `objects` what else is in the cluster.
 """
 
 import base64
@@ -19,11 +22,15 @@ import tempfile
 import time
 from pathlib import Path
 
+import yaml
+
 REPOSITORY = Path(__file__).resolve().parents[2]
+CHART = REPOSITORY / "deploy" / "helm" / "lychgate"
+HELM = REPOSITORY / ".tools" / "deploy" / "helm4"
 BINARY = REPOSITORY / "target" / "debug" / "lychgate"
 PROGRAM = "/usr/local/bin/lychgate"
 CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
-NODE_FILES = ["/etc/hosts", "/etc/resolv.conf", "/etc/nsswitch.conf"]
+NODE_FILES = ["/etc/resolv.conf", "/etc/nsswitch.conf"]
 
 
 class PodError(Exception):
@@ -48,11 +55,14 @@ class Pod:
     def make(self):
         """Makes the root: the binary and the libraries that it needs, then the volumes."""
         image(self.root)
+        services = [o["metadata"] for (kind, _), o in self.objects.items() if kind == "Service"]
+        names = " ".join(f"{service['name']}.{service['namespace']}.svc" for service in services)
+        (self.root / "etc" / "hosts").write_text(f"127.0.0.1 localhost {names}\n")
         self.publish()
 
     def publish(self):
         """Lays the volumes out, or swaps what is in them."""
-        for mount in self.container["volumeMounts"]:
+        for mount in self.container.get("volumeMounts", []):
             if "subPath" in mount:
                 raise PodError(f"{mount['mountPath']}: a subPath never changes")
             [volume] = [v for v in self.spec["volumes"] if v["name"] == mount["name"]]
@@ -110,17 +120,10 @@ class Pod:
             variables[entry["name"]] = value
         return variables
 
-    def command(self, args=None):
-        """How the process is started; its arguments are the container's."""
-        return ["chroot", f"--userspec={self.user}:{self.group}", f"--groups={self.fs_group}", str(self.root), PROGRAM] + (
-            args or self.container["args"]
-        )
-
-    def run(self, args=None):
-        """Runs it to its end."""
-        return subprocess.run(
-            self.command(args), env=chroot_environment(self.environment()), capture_output=True, text=True, timeout=60
-        )
+    def command(self):
+        """How the process is started."""
+        identity = [f"--userspec={self.user}:{self.group}", f"--groups={self.fs_group}"]
+        return ["chroot", *identity, str(self.root), PROGRAM, *self.container["args"]]
 
 
 def chroot_environment(variables):
@@ -172,10 +175,22 @@ def publish(folder, files, mode, group):
         shutil.rmtree(old)
 
 
+def rendered(values):
+    """What the chart makes of values."""
+    if not HELM.exists():
+        raise PodError(f"{HELM} is missing: tests/deploy/run installs it")
+    command = [HELM, "template", "rel", CHART, "--namespace", "ns", "--values", "-"]
+    done = subprocess.run(command, input=json.dumps(values), capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise PodError(done.stderr)
+    return [document for document in yaml.safe_load_all(done.stdout) if document]
+
+
 def main():
     verb, root = sys.argv[1:]
     asked = json.load(sys.stdin)
-    pod = Pod(root, asked["objects"], asked["workload"])
+    objects = rendered(asked["values"]) if "values" in asked else []
+    pod = Pod(root, objects + asked["objects"], asked["workload"])
     if verb == "make":
         pod.make()
     elif verb == "publish":

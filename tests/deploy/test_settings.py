@@ -116,6 +116,18 @@ def test_the_binary_takes_what_the_chart_renders(values, make_pod, around):
     assert {name for name in told.split(", ") if name} == expected
 
 
+@pytest.mark.parametrize("name,tenants", [("external-secrets", "acme, globex"), ("sops", "acme, globex"), ("valkey", "acme")])
+def test_the_binary_takes_the_values_of_the_examples(name, tenants, make_pod, around, pem):
+    folder = REPOSITORY / "deploy" / "examples" / name
+    values = yaml.safe_load((folder / "values.yaml").read_text())
+    beside = [o for path in folder.glob("*.yaml") if path.name != "values.yaml" for o in yaml.safe_load_all(path.read_text())]
+    # What External Secrets would make.
+    fetched = {"acme.client_secret": "hush", "globex.private_key": pem["key"]}
+    beside.append({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "lychgate-tenants"}, "stringData": fetched})
+    done = make_pod(values, around + beside).run("check")
+    assert (done.returncode, done.stdout.partition(": ")[2].strip()) == (0, tenants), done.stdout + done.stderr
+
+
 @in_every_ci
 def test_the_preflight_reads_the_same(values, make_pod, around):
     values = merged(without_pages(values), {"preflight": {"enabled": True, "online": False}, "fullnameOverride": "rel-lychgate"})

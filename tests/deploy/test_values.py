@@ -61,6 +61,7 @@ OTHERS = {
     "route.main.rules": [{}],
     "metrics.serviceMonitor.interval": "5s",
     "metrics.serviceMonitor.scrapeTimeout": "5s",
+    "metrics.prometheusRule.runbooks": "https://wiki.example/",
     "metrics.prometheusRule.disabled": ["LychgateProviderDown"],
     "metrics.prometheusRule.overrides": {"LychgateProviderDown": {"for": "1h"}},
     "integrations.traefik.forwardAuth.path": "/acme/auth/traefik",

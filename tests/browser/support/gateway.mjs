@@ -26,14 +26,15 @@ export class Gateway {
   #address;
 
   /** Starts the binary in `folder` and waits until it says where it listens. */
-  static async start(folder, args, environment = {}) {
+  static start(folder, args, environment = {}) {
+    return Gateway.startAs([BINARY, ...args], { cwd: folder, env: environmentWith(environment) });
+  }
+
+  /** The same of any command line that ends in it. */
+  static async startAs([program, ...args], options) {
     const gateway = new Gateway();
     const begun = performance.now();
-    gateway.#process = spawn(BINARY, args, {
-      cwd: folder,
-      env: environmentWith(environment),
-      stdio: ["ignore", "pipe", "pipe"],
-    });
+    gateway.#process = spawn(program, args, { ...options, stdio: ["ignore", "pipe", "pipe"] });
     gateway.#exit = once(gateway.#process, "exit");
     gateway.#address = await gateway.#untilListening();
     gateway.startedIn = performance.now() - begun;

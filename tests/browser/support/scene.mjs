@@ -5,6 +5,7 @@ import path from "node:path";
 import { startBrowser } from "./browser.mjs";
 import { Client } from "./client.mjs";
 import { ARTIFACTS, Gateway, run, temporaryFolder } from "./gateway.mjs";
+import { Pod } from "./pod.mjs";
 import { Provider } from "./provider.mjs";
 import { Secrets } from "./secrets.mjs";
 
@@ -54,6 +55,16 @@ export class Scene {
   /** `lychgate serve` in a folder. */
   async serve(folder, { args = [], environment } = {}) {
     return this.#start(folder, ["serve", ...LISTEN, ...args], environment);
+  }
+
+  /** A pod of the Helm chart. */
+  async pod(values, objects) {
+    const pod = await Pod.make(values, objects);
+    this.#endings.push(() => pod.remove());
+    pod.gateway = await pod.start();
+    this.#gateways.push(pod.gateway);
+    this.#endings.push(() => pod.gateway.stop());
+    return pod;
   }
 
   /** `lychgate demo`, with what it says: its origin and whom to sign in as. */
