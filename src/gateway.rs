@@ -1,7 +1,9 @@
 //! The one state struct of the process, the same in tests: tenants, sessions, pages, metrics, clock; and which tenant
-//! a request is for.
+//! a request is for. It never changes; a reload makes another of it, which shares what lives on.
 
 mod keys;
+mod live;
+mod reloads;
 pub mod renewals;
 
 use std::collections::{BTreeMap, HashMap};
@@ -11,9 +13,11 @@ use std::sync::Arc;
 use url::Url;
 
 pub use self::keys::key_ring;
+pub use self::live::LiveGateway;
+pub use self::reloads::{Rejection, ReloadOutcome, ReloadResult, Trigger};
 use self::renewals::Renewals;
 use crate::clock::Clock;
-use crate::config::Settings;
+use crate::config::{OnInvalidTenant, Settings, TenantSettings};
 use crate::key_ring::{KeyFileError, KeyRing, MalformedKey};
 use crate::local::PasswordDesk;
 use crate::metrics::Metrics;
@@ -37,11 +41,11 @@ pub struct Gateway {
     /// Who is signed in.
     pub sessions: Arc<Sessions>,
     /// Verifies passwords of local accounts.
-    pub passwords: PasswordDesk,
+    pub passwords: Arc<PasswordDesk>,
     /// Whose tokens are being renewed.
     pub renewals: Arc<Renewals>,
     /// Templates.
-    pub pages: Pages,
+    pub pages: Arc<Pages>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// The time.
@@ -50,6 +54,8 @@ pub struct Gateway {
     pub trusted_proxies: Networks,
     /// Whether `/` names the tenants.
     pub list_tenants: bool,
+    /// Whether serving no tenant at all is meant.
+    pub allow_no_tenants: bool,
     metrics_allow: Networks,
 }
 
@@ -89,36 +95,79 @@ pub enum GatewayError {
 }
 
 impl Gateway {
-    /// Opens what `settings` name and makes the tenants; touches no network.
+    /// Opens what `settings` name and makes the tenants; touches no network. Where settings allow it, a tenant that
+    /// cannot be made is left out.
     ///
     /// # Errors
     /// Says which file or tenant cannot be used.
     pub async fn open(settings: &Settings, clock: Clock, metrics: Arc<Metrics>) -> Result<Self, GatewayError> {
-        let pages = Pages::new(settings.templates_dir.as_deref())?;
+        let pages = Arc::new(Pages::new(settings.templates_dir.as_deref())?);
         make_private_folder(&settings.data_dir)?;
         let ring = key_ring(settings)?;
         keys::tell(&metrics, &ring, true);
         let providers = Providers::new(clock.clone(), metrics.clone());
-        let tenants = Tenants::new(settings, &providers, &ring)?;
+        let mut tenants = Vec::new();
+        for tenant in &settings.tenants {
+            match Tenant::new(tenant.clone(), &providers, &ring) {
+                Ok(made) => tenants.push(Arc::new(made)),
+                Err(cause) if settings.on_invalid_tenant == OnInvalidTenant::Fail => {
+                    return Err(GatewayError::Tenant { tenant: tenant.id.clone(), cause });
+                }
+                Err(cause) => {
+                    let error = &cause as &dyn std::error::Error;
+                    tracing::error!(tenant = %tenant.id, error, "a tenant was left out");
+                }
+            }
+        }
         let sessions =
             Sessions::open(&settings.data_dir, ring.clone(), &settings.sessions, clock.clone(), metrics.clone())
                 .await?;
-        tenants.iter().for_each(|tenant| tenant.introduce(&metrics));
-        metrics.tenants.with_label_values(&["active"]).set(tenants.by_id.len() as i64);
+        for tenant in &tenants {
+            tenant.introduce(&metrics);
+        }
+        metrics.tenants.with_label_values(&["active"]).set(tenants.len() as i64);
         Ok(Self {
-            tenants,
+            tenants: Tenants::new(settings, tenants),
             providers,
             ring,
             sessions,
-            passwords: PasswordDesk::new(clock.clone()),
+            passwords: Arc::new(PasswordDesk::new(clock.clone())),
             renewals: Renewals::new(clock.clone()),
             pages,
             metrics,
             clock,
             trusted_proxies: settings.trusted_proxies.clone(),
             list_tenants: settings.list_tenants,
+            allow_no_tenants: settings.allow_no_tenants,
             metrics_allow: settings.metrics_allow.clone(),
         })
+    }
+
+    /// Makes a tenant that shares with the others what all share; touches no network.
+    ///
+    /// # Errors
+    /// Says what of it cannot be used.
+    pub fn tenant(&self, settings: TenantSettings) -> Result<Tenant, TenantError> {
+        Tenant::new(settings, &self.providers, &self.ring)
+    }
+
+    /// The same gateway with other tenants and pages, and what else `settings` may change while the process runs.
+    pub fn with(&self, settings: &Settings, tenants: Vec<Arc<Tenant>>, pages: Arc<Pages>) -> Self {
+        Self {
+            tenants: Tenants::new(settings, tenants),
+            providers: self.providers.clone(),
+            ring: self.ring.clone(),
+            sessions: self.sessions.clone(),
+            passwords: self.passwords.clone(),
+            renewals: self.renewals.clone(),
+            pages,
+            metrics: self.metrics.clone(),
+            clock: self.clock.clone(),
+            trusted_proxies: settings.trusted_proxies.clone(),
+            list_tenants: settings.list_tenants,
+            allow_no_tenants: settings.allow_no_tenants,
+            metrics_allow: settings.metrics_allow.clone(),
+        }
     }
 
     /// Whether this visitor may see what names tenants: metrics and health details.
@@ -178,23 +227,20 @@ pub enum Destination<'a> {
 }
 
 impl Tenants {
-    fn new(settings: &Settings, providers: &Arc<Providers>, ring: &Arc<KeyRing>) -> Result<Self, GatewayError> {
+    fn new(settings: &Settings, all: Vec<Arc<Tenant>>) -> Self {
         let mut tenants = Self {
             by_id: BTreeMap::new(),
             by_host: HashMap::new(),
             shared: SharedOrigin::of(settings),
             ports: ports(settings),
         };
-        for settings in &settings.tenants {
-            let tenant = Tenant::new(settings.clone(), providers, ring);
-            let tenant = tenant.map_err(|cause| GatewayError::Tenant { tenant: settings.id.clone(), cause })?;
-            let tenant = Arc::new(tenant);
+        for tenant in all {
             for host in &tenant.settings.hosts {
                 tenants.by_host.insert(host.clone(), tenant.clone());
             }
             tenants.by_id.insert(tenant.id().clone(), tenant);
         }
-        Ok(tenants)
+        tenants
     }
 
     /// All of them, in order of their ids.

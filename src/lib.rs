@@ -8,7 +8,7 @@
 //! | 1 asked for | [`config`] | settings: raw → resolved and checked, all faults at once |
 //! | 2 skills | [`oidc`], [`session`], [`policy`], [`local`], [`upstream`] | unaware of one another: the protocol; the record and its stores; who may pass; local accounts; the applications behind us |
 //! | 3 domain | [`tenant`], [`gateway`] | a tenant, found once a request; the one state struct |
-//! | 4 use cases | [`flow`] | the product in domain words, no HTTP types |
+//! | 4 use cases | [`flow`], [`reload`] | the product in domain words, no HTTP types; changed files while it runs |
 //! | 5 the outside | [`web`], [`server`] | routes, handlers, problems; accept, limit, time out, drain |
 //! | 6 roof | [`cli`] | commands, logs, exit codes |
 //! | annex | [`demo`] | the embedded provider; imports the ground floor and [`server`] only |
@@ -27,6 +27,7 @@ pub mod net;
 pub mod oidc;
 pub mod pages;
 pub mod policy;
+pub mod reload;
 pub mod request_path;
 pub mod secret;
 pub mod server;

@@ -29,6 +29,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("prometheus", &["metrics"]),
     ("handlebars", &["pages"]),
     ("redis", &["session"]),
+    ("notify", &["reload"]),
     ("rusqlite", &["session"]),
     ("rusqlite_migration", &["session"]),
     ("clap", &["cli"]),

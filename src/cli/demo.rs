@@ -58,7 +58,7 @@ async fn start(demo: Demo) -> Result<(), Box<dyn std::error::Error>> {
         },
         ..Settings::least(&data, settings)
     };
-    serve::serve(&settings, metrics, Shutdown::on_signals(), |address| {
+    serve::serve(serve::Served::Fixed(Box::new(settings)), metrics, Shutdown::on_signals(), |address| {
         for tenant in &running {
             tenant.allow(address);
         }

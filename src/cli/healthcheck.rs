@@ -1,11 +1,10 @@
 //! `lychgate healthcheck`: asks a running gateway whether it is ready, for service managers and containers.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use url::Url;
 
-use super::{Exit, serve};
+use super::{Exit, reachable, serve};
 use crate::config::Settings;
 
 const TIMEOUT: Duration = Duration::from_secs(3);
@@ -44,14 +43,6 @@ async fn ask(url: &str, own: bool) -> Result<reqwest::StatusCode, reqwest::Error
 
 fn own_origin(settings: &Settings) -> String {
     let scheme = if settings.tls.is_some() { "https" } else { "http" };
-    let address = match settings.listen {
-        SocketAddr::V4(address) if address.ip().is_unspecified() => {
-            SocketAddr::from((Ipv4Addr::LOCALHOST, address.port()))
-        }
-        SocketAddr::V6(address) if address.ip().is_unspecified() => {
-            SocketAddr::from((Ipv6Addr::LOCALHOST, address.port()))
-        }
-        address => address,
-    };
+    let address = reachable(settings.listen);
     format!("{scheme}://{address}")
 }

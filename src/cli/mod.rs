@@ -8,6 +8,7 @@ mod explain;
 mod healthcheck;
 mod logging;
 mod online;
+mod reload;
 mod secret;
 mod serve;
 mod sessions;
@@ -18,7 +19,7 @@ mod users;
 
 use std::ffi::OsString;
 use std::io::{self, Write as _};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -138,6 +139,14 @@ credentials and whether the callback addresses lead here. Exit code 1 if there i
         /// Its origin; else made of `listen`
         #[arg(long, value_name = "URL")]
         url: Option<url::Url>,
+    },
+    /// Have a running gateway read its files again: exit code 0 if all that they say is in force
+    #[command(after_help = "Example: lychgate reload\n\
+                      Asks the listener for operators (`admin_listen`). SIGHUP to the process does the same and says it in the log.")]
+    Reload {
+        /// The origin of the listener for operators; else made of `admin_listen`
+        #[arg(long, value_name = "URL")]
+        admin_url: Option<url::Url>,
     },
     /// Print completions for a shell
     #[command(after_help = "Example: lychgate completions bash > ~/.local/share/bash-completion/completions/lychgate")]
@@ -322,13 +331,21 @@ fn run(cli: Cli) -> Exit {
         Some(Command::Healthcheck { url }) => {
             with_settings(cli.config, |loaded| block_on(healthcheck::run(&loaded.settings, url)))
         }
-        None | Some(Command::Serve) => with_settings(cli.config, |loaded| block_on(serve::run(loaded))),
+        Some(Command::Reload { admin_url }) => block_on(reload::run(&cli.config.sources(), admin_url)),
+        None | Some(Command::Serve) => {
+            let sources = cli.config.sources();
+            with_sources(&sources, |loaded| block_on(serve::run(sources.clone(), loaded)))
+        }
     }
 }
 
 /// Reads the settings and goes on with them, or says everything that is wrong.
 fn with_settings(config: ConfigArgs, go_on: impl FnOnce(config::Loaded) -> Exit) -> Exit {
-    match config::load(&config.sources()) {
+    with_sources(&config.sources(), go_on)
+}
+
+fn with_sources(sources: &Sources, go_on: impl FnOnce(config::Loaded) -> Exit) -> Exit {
+    match config::load(sources) {
         Ok(loaded) => go_on(loaded),
         Err(faults) => {
             say_faults(&faults);
@@ -353,6 +370,15 @@ fn say_faults(faults: &config::Faults) {
     eprintln!("{faults}");
     let count = faults.0.len();
     eprintln!("{count} fault{} in the settings", if count == 1 { "" } else { "s" });
+}
+
+/// An address of this machine, where `address` stands for all of them.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    match address {
+        SocketAddr::V4(address) if address.ip().is_unspecified() => (Ipv4Addr::LOCALHOST, address.port()).into(),
+        SocketAddr::V6(address) if address.ip().is_unspecified() => (Ipv6Addr::LOCALHOST, address.port()).into(),
+        address => address,
+    }
 }
 
 fn block_on(future: impl Future<Output = Exit>) -> Exit {

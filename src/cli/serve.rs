@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
+use tokio::signal::unix::{SignalKind, signal};
+
 use super::{Exit, logging};
 use crate::clock::Clock;
-use crate::config::{Loaded, Settings};
-use crate::gateway::{Gateway, GatewayError};
+use crate::config::{Loaded, Settings, Sources};
+use crate::gateway::{Gateway, GatewayError, LiveGateway};
 use crate::metrics::Metrics;
+use crate::reload::Reloader;
 use crate::server::{self, BindError, Drained, Listener, Shutdown};
 use crate::web;
 
@@ -21,17 +24,11 @@ pub(super) enum StartError {
     Bind(#[from] BindError),
 }
 
-/// Serves what the settings say until a signal comes.
-pub(super) async fn run(loaded: Loaded) -> Exit {
-    let settings = loaded.settings;
-    let metrics = Metrics::new(settings.metrics.tenant_label_limit);
-    logging::start(&settings.log, &metrics);
-    for fault in &loaded.skipped.0 {
-        tracing::error!(%fault, "a tenant was left out");
-    }
-    let left_out: std::collections::BTreeSet<&str> = loaded.skipped.0.iter().map(|fault| &*fault.file).collect();
-    metrics.tenants.with_label_values(&["invalid"]).set(left_out.len() as i64);
-    match serve(&settings, metrics, Shutdown::on_signals(), |_| {}).await {
+/// Serves what the settings say until a signal comes; follows their `sources`.
+pub(super) async fn run(sources: Sources, loaded: Loaded) -> Exit {
+    let metrics = Metrics::new(loaded.settings.metrics.tenant_label_limit);
+    logging::start(&loaded.settings.log, &metrics);
+    match serve(Served::Files(sources, Box::new(loaded)), metrics, Shutdown::on_signals(), |_| {}).await {
         Ok(()) => Exit::Success,
         Err(error) => {
             tracing::error!(error = chain(&error), "cannot start");
@@ -40,21 +37,40 @@ pub(super) async fn run(loaded: Loaded) -> Exit {
     }
 }
 
+/// What is served.
+pub(super) enum Served {
+    /// What files say, also when they change.
+    Files(Sources, Box<Loaded>),
+    /// These settings to the end.
+    Fixed(Box<Settings>),
+}
+
 /// Serves until `shutdown`, and tells `listening` where once it does.
 pub(super) async fn serve(
-    settings: &Settings,
+    served: Served,
     metrics: Arc<Metrics>,
     shutdown: Shutdown,
     listening: impl FnOnce(std::net::SocketAddr),
 ) -> Result<(), StartError> {
+    // From here on SIGHUP does not end the process.
+    let hangups = signal(SignalKind::hangup()).expect("a runtime with I/O runs, SIGHUP may be handled");
+    let (mut settings, files) = match served {
+        Served::Files(sources, loaded) => (loaded.settings.clone(), Some((sources, loaded))),
+        Served::Fixed(settings) => (*settings, None),
+    };
     let main = Listener::bind(settings.listen, "main", settings.tls.as_ref()).await?;
     let admin = match settings.admin_listen {
         Some(address) => Some(Listener::bind(address, "admin", None).await?),
         None => None,
     };
     // Port 0 has become a real one: hosts and redirect URIs are made of it.
-    let settings = &Settings { listen: main.local_addr(), ..settings.clone() };
-    let gateway = Arc::new(Gateway::open(settings, Clock::system(), metrics.clone()).await?);
+    settings.listen = main.local_addr();
+    let live = LiveGateway::from(Arc::new(Gateway::open(&settings, Clock::system(), metrics.clone()).await?));
+    let reloader = files.map(|(sources, loaded)| {
+        let loaded = Loaded { settings: settings.clone(), ..*loaded };
+        Reloader::new(sources, loaded, live.clone())
+    });
+    let keep_loaded = reloader.clone().map(|reloader| tokio::spawn(reloader.keep_loaded(hangups)));
     let build = [
         env!("CARGO_PKG_VERSION"),
         option_env!("LYCHGATE_REVISION").unwrap_or("unknown"),
@@ -62,24 +78,28 @@ pub(super) async fn serve(
     ];
     metrics.build_info.with_label_values(&build).set(1);
 
+    let gateway = live.now();
+    let (sessions, renewals) = (gateway.sessions.clone(), gateway.renewals.clone());
     let keep_fresh = tokio::spawn(gateway.providers.clone().keep_fresh());
-    let keep_keys = tokio::spawn(gateway.clone().keep_keys());
-    let keep_informed = tokio::spawn(gateway.sessions.clone().keep_informed());
-    let keep_swept = tokio::spawn(gateway.sessions.clone().keep_swept());
-    let keep_watched = tokio::spawn(gateway.sessions.clone().keep_watched());
+    let keep_keys = tokio::spawn(live.clone().keep_keys());
+    let keep_informed = tokio::spawn(sessions.clone().keep_informed());
+    let keep_swept = tokio::spawn(sessions.clone().keep_swept());
+    let keep_watched = tokio::spawn(sessions.clone().keep_watched());
     let operations = admin.map(|admin| {
         tracing::info!(address = %admin.local_addr(), "listening for operators");
-        let route = web::admin_routes(gateway.clone(), shutdown.clone());
+        let route = web::admin_routes(live.clone(), reloader, shutdown.clone());
         let (settings, shutdown, metrics) = (settings.server.clone(), shutdown.clone(), metrics.clone());
         tokio::spawn(async move { server::serve(admin, route, &settings, shutdown, metrics).await })
     });
     let tenants = gateway.tenants.iter().count();
+    // The gateway of the moment alone is held for long: what a reload replaces may go.
+    drop(gateway);
     listening(main.local_addr());
     tracing::info!(address = %main.local_addr(), tenants, version = env!("CARGO_PKG_VERSION"), "listening");
-    if tenants == 0 {
-        tracing::warn!("there is no tenant yet, so /readyz says no; write one by `lychgate tenant add`, then restart");
+    if tenants == 0 && !settings.allow_no_tenants {
+        tracing::warn!("there is no tenant yet, so /readyz says no; write one by `lychgate tenant add`");
     }
-    let route = web::routes(gateway.clone(), shutdown.clone());
+    let route = web::routes(live, shutdown.clone());
     let drained = server::serve(main, route, &settings.server, shutdown, metrics).await;
     match drained {
         Drained::Clean => tracing::info!("stopped"),
@@ -88,13 +108,16 @@ pub(super) async fn serve(
     if let Some(operations) = operations {
         operations.abort();
     }
+    if let Some(keep_loaded) = keep_loaded {
+        keep_loaded.abort();
+    }
     keep_fresh.abort();
     keep_keys.abort();
     keep_informed.abort();
     keep_swept.abort();
     keep_watched.abort();
-    gateway.renewals.settled().await;
-    gateway.sessions.close().await;
+    renewals.settled().await;
+    sessions.close().await;
     Ok(())
 }
 

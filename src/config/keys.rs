@@ -70,6 +70,11 @@ pub(super) const SETTINGS: &[Key] = &[
         "1",
         "How many processes run with these settings. More than one need sessions.store = \"redis\" and a root secret that is given.",
     ),
+    with(
+        "allow_no_tenants",
+        "false",
+        "Whether serving no tenant at all is meant: /readyz says yes without one, and a reload may take the last.",
+    ),
     none(
         "secret",
         r#""${LYCHGATE_KEY}""#,
@@ -122,7 +127,25 @@ pub(super) const SETTINGS: &[Key] = &[
     with("server.drain_timeout", r#""20s""#, "How long requests may then go on."),
     none("tls.certificate_file", r#""tls.crt""#, "The certificate chain, PEM; read anew when it changes."),
     none("tls.key_file", r#""tls.key""#, "The certificate's private key, PEM."),
+    with("reload.watch", "true", "Whether changed files are taken over as soon as they are written."),
+    with("reload.poll", r#""30s""#, "How often files are looked at in any case; 0 for never."),
+    with(
+        "reload.debounce",
+        r#""500ms""#,
+        "How long nothing may change before files count as written; under constant change, four times that.",
+    ),
     with("metrics.tenant_label_limit", "200", "Tenants beyond this many share the metric label `_other`."),
+];
+
+/// The keys of `lychgate.toml` that a reload takes over. Any other needs a restart.
+pub const RELOADABLE: &[&str] = &[
+    "tenants",
+    "templates",
+    "trusted_proxies",
+    "metrics_allow",
+    "list_tenants",
+    "on_invalid_tenant",
+    "allow_no_tenants",
 ];
 
 /// The keys of one local account.

@@ -98,14 +98,13 @@ impl Layer {
         Self { origin: Origin::Defaults, dict }
     }
 
-    /// The file at `path`, in the format that its name says; TOML if it says none of ours.
+    /// The file at `path`, which holds these `bytes`, in the format that its name says; TOML if it says none of ours.
     ///
     /// # Errors
-    /// Says why the file cannot be read, without a word of what is in it.
-    pub(super) fn file(path: &Path) -> Result<Self, String> {
-        let bytes = std::fs::read(path).map_err(|error| format!("cannot be read: {error}"))?;
-        let text = String::from_utf8(bytes).map_err(|_| "is not UTF-8")?;
-        let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    /// Says why the file is none of settings, without a word of what is in it.
+    pub(super) fn file(path: &Path, bytes: &[u8]) -> Result<Self, String> {
+        let text = std::str::from_utf8(bytes).map_err(|_| "is not UTF-8")?;
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let extension = path.extension().and_then(|name| name.to_str()).unwrap_or_default().to_ascii_lowercase();
         let dict = match extension.as_str() {
             "json" => Json::from_str(text).map_err(|error| located("JSON", error.line(), error.column())),

@@ -3,8 +3,10 @@
 //! `settings` and `tenant` hold the resolved forms; reading and checking live in `read` and its neighbours. Nothing
 //! above this module parses a setting, and nothing resolved can be invalid.
 
+mod clashes;
 mod fault;
 mod identity;
+mod inputs;
 mod keys;
 mod layers;
 mod local_users;
@@ -15,23 +17,27 @@ mod read_policy;
 mod read_tenant;
 mod read_upstream;
 mod reader;
+mod reading;
 mod settings;
 mod sources;
 mod store;
 mod tenant;
+mod tenant_files;
 #[cfg(test)]
 mod tests;
 mod tokens;
 mod upstream;
 mod values;
 
+pub use clashes::{between as clashes_between, claims};
 pub use fault::{Fault, Faults};
 pub use identity::{IdentitySettings, IdentityValue};
-pub use keys::{settings_table, tenant_sample, tenant_table};
+pub use keys::{RELOADABLE, settings_table, tenant_sample, tenant_table};
 pub use local_users::{PasswordLine, local_users_file};
 pub use patterns::*;
 pub use policy::*;
 pub use read::{Loaded, examine, load};
+pub use reading::{Keys, Reading, TenantReading};
 pub use settings::*;
 pub use sources::Sources;
 pub use store::*;

@@ -6,13 +6,13 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::inputs::Inputs;
 use super::keys::{SETTINGS, TENANT};
-use super::layers::{self, Layer, Origin, tenant_of};
-use super::read_tenant::{self, TenantFile};
+use super::layers::{self, Layer, Origin};
 use super::reader::Reader;
 use super::{
-    Fault, Faults, LogFormat, LogSettings, MetricsSettings, OnInvalidTenant, ServerSettings, Settings, Sources,
-    TenantSettings, TlsSettings, store, values,
+    Fault, Faults, LogFormat, LogSettings, MetricsSettings, OnInvalidTenant, Reading, ReloadSettings, ServerSettings,
+    Settings, Sources, TenantSettings, TlsSettings, clashes, store, tenant_files, values,
 };
 use crate::key_ring::RingKey;
 use crate::net::{self, Networks};
@@ -22,18 +22,17 @@ use crate::tenant_id::TenantId;
 /// The file that is read if none is named.
 const CONFIG_FILE: &str = "lychgate.toml";
 
-/// The tenant of `AUTH0_…` variables.
-const DEFAULT_TENANT: &str = "default";
-
 const A_YEAR: Duration = Duration::from_hours(24 * 365);
 
 /// Settings that can be served.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Loaded {
     /// The settings.
     pub settings: Settings,
     /// What is wrong with tenants that were left out, where settings say that they may be.
     pub skipped: Faults,
+    /// What was read, so that it can be read again.
+    pub reading: Reading,
 }
 
 /// Reads everything.
@@ -41,39 +40,42 @@ pub struct Loaded {
 /// # Errors
 /// All faults of all files, variables and flags. Faults of tenant files are none where `on_invalid_tenant` is `skip`.
 pub fn load(sources: &Sources) -> Result<Loaded, Faults> {
-    let (settings, mut faults, tenant_faults) = read_all(sources);
-    if faults.is_empty() && (tenant_faults.is_empty() || settings.on_invalid_tenant == OnInvalidTenant::Skip) {
-        return Ok(Loaded { settings, skipped: Faults(tenant_faults) });
+    let (settings, reading, tenant_faults) = read_all(sources);
+    if reading.faults.is_empty() && (tenant_faults.is_empty() || settings.on_invalid_tenant == OnInvalidTenant::Skip) {
+        return Ok(Loaded { settings, skipped: Faults(tenant_faults), reading });
     }
-    faults.extend(tenant_faults);
-    Err(Faults(faults))
+    Err(Faults(reading.faults.into_iter().chain(tenant_faults).collect()))
 }
 
 /// Reads everything for whoever looks for mistakes: what is good, and every fault. Where there is one, the settings are
 /// for looking further and not for serving.
 pub fn examine(sources: &Sources) -> (Settings, Faults) {
-    let (settings, mut faults, tenant_faults) = read_all(sources);
-    faults.extend(tenant_faults);
-    (settings, Faults(faults))
+    let (settings, reading, tenant_faults) = read_all(sources);
+    (settings, Faults(reading.faults.into_iter().chain(tenant_faults).collect()))
 }
 
-/// Settings with the tenants that are good, faults of the process's own settings, faults of tenants.
-fn read_all(sources: &Sources) -> (Settings, Vec<Fault>, Vec<Fault>) {
-    let mut faults = sources.faults.clone();
-    let settings = process_settings(sources, &mut faults);
-    let mut tenant_faults = Vec::new();
-    let files = tenant_files(sources, &settings.tenants_dir, &mut tenant_faults);
-    let mut tenants = Vec::new();
-    for file in &files {
-        let (tenant, found) = read_tenant::read(sources, file, settings.public_url.as_ref());
-        match tenant {
-            Some(tenant) if found.is_empty() => tenants.push((file.shown.clone(), tenant)),
-            _ => tenant_faults.extend(found),
+/// Settings with the tenants that are good, what they were made of, faults of tenants.
+fn read_all(sources: &Sources) -> (Settings, Reading, Vec<Fault>) {
+    let reading = Reading::first(sources);
+    let mut faults = reading.stray.clone();
+    let mut good: Vec<(&str, &TenantSettings)> = Vec::new();
+    for tenant in reading.tenants.values() {
+        match &tenant.outcome {
+            Ok(settings) => {
+                let clashes: Vec<Fault> = good
+                    .iter()
+                    .flat_map(|(file, other)| clashes::between((&tenant.file, settings), (file, other)))
+                    .collect();
+                if clashes.is_empty() {
+                    good.push((&tenant.file, settings));
+                }
+                faults.extend(clashes);
+            }
+            Err(found) => faults.extend(found.iter().cloned()),
         }
     }
-    let (tenants, clashes) = without_clashes(tenants, &settings);
-    tenant_faults.extend(clashes);
-    (Settings { tenants, ..settings }, faults, tenant_faults)
+    let tenants = good.into_iter().map(|(_, settings)| settings.clone()).collect();
+    (Settings { tenants, ..reading.settings.clone() }, reading, faults)
 }
 
 /// A reader of one tenant's file.
@@ -82,10 +84,13 @@ fn read_all(sources: &Sources) -> (Settings, Vec<Fault>, Vec<Fault>) {
 /// There is no such tenant, or what leads to its file is faulty.
 pub(super) fn tenant_reader<'a>(sources: &'a Sources, tenant: &TenantId) -> Result<Reader<'a>, Faults> {
     let mut faults = Vec::new();
-    let folder = process_settings(sources, &mut faults).tenants_dir;
-    let files = tenant_files(sources, &folder, &mut faults);
-    match files.iter().find(|file| file.id == *tenant) {
-        Some(file) if faults.is_empty() => Ok(Reader::new(sources, TENANT, file.origin.clone(), &file.layers)),
+    let folder = process_settings(sources, &mut faults).settings.tenants_dir;
+    let mut files = tenant_files::find(sources, &folder, &mut faults).map_err(|fault| Faults(vec![fault]))?;
+    match files.remove(tenant) {
+        Some(files) if faults.is_empty() => {
+            let file = files.open(sources).map_err(Faults)?;
+            Ok(Reader::new(sources, TENANT, file.origin, &file.layers))
+        }
         None if faults.is_empty() => Err(Faults(vec![Fault {
             file: sources.shown(&Origin::File(folder)),
             key: String::new(),
@@ -101,11 +106,22 @@ fn seconds(from: u64, to: Duration) -> RangeInclusive<Duration> {
 }
 
 /// Everything but the tenants.
-fn process_settings(sources: &Sources, faults: &mut Vec<Fault>) -> Settings {
+pub(super) struct ProcessReading {
+    pub(super) settings: Settings,
+    /// What each key said.
+    pub(super) digests: BTreeMap<&'static str, [u8; 32]>,
+    pub(super) inputs: Inputs,
+}
+
+/// Reads everything but the tenants.
+pub(super) fn process_settings(sources: &Sources, faults: &mut Vec<Fault>) -> ProcessReading {
     let home = config_file(sources);
     let mut layers = Vec::new();
+    let mut inputs = Inputs::default();
     if let Some(path) = &home {
-        match Layer::file(path) {
+        let bytes = std::fs::read(path).map_err(|error| format!("cannot be read: {error}"));
+        inputs.saw_file("", path, bytes.as_deref().ok());
+        match bytes.and_then(|bytes| Layer::file(path, &bytes)) {
             Ok(layer) => layers.push(layer),
             Err(reason) => faults.push(Fault {
                 file: sources.shown(&Origin::File(path.clone())),
@@ -120,8 +136,11 @@ fn process_settings(sources: &Sources, faults: &mut Vec<Fault>) -> Settings {
     let origin = Origin::File(home.unwrap_or_else(|| sources.directory.join(CONFIG_FILE)));
     let mut reader = Reader::new(sources, SETTINGS, origin, &layers);
     let settings = read_settings(&mut reader);
-    faults.extend(reader.into_faults());
-    settings
+    let digests = reader.digests();
+    let (found, seen) = reader.into_parts();
+    faults.extend(found);
+    inputs.extend(seen);
+    ProcessReading { settings, digests, inputs }
 }
 
 fn config_file(sources: &Sources) -> Option<PathBuf> {
@@ -158,6 +177,7 @@ pub(super) fn read_settings(reader: &mut Reader<'_>) -> Settings {
             .choice("on_invalid_tenant", &[("fail", OnInvalidTenant::Fail), ("skip", OnInvalidTenant::Skip)])
             .unwrap_or_default(),
         replicas,
+        allow_no_tenants: reader.flag("allow_no_tenants").unwrap_or_default(),
         // What a file holds may change; it is read when it is needed.
         secret: secret.filter(|_| secret_file.is_none()),
         secret_file: secret_file.unwrap_or_else(|| data_dir.join("secret.key")),
@@ -183,6 +203,11 @@ pub(super) fn read_settings(reader: &mut Reader<'_>) -> Settings {
             drain_timeout: reader.duration("server.drain_timeout", &seconds(0, minute * 60)).unwrap_or(minute),
         },
         tls: tls(reader),
+        reload: ReloadSettings {
+            watch: reader.flag("reload.watch").unwrap_or_default(),
+            poll: reader.duration("reload.poll", &seconds(0, minute * 60)).unwrap_or(minute),
+            debounce: reader.duration("reload.debounce", &(Duration::from_millis(10)..=minute)).unwrap_or(minute),
+        },
         metrics: MetricsSettings {
             tenant_label_limit: reader.count("metrics.tenant_label_limit", &(0..=100_000)).unwrap_or_default() as usize,
         },
@@ -225,147 +250,6 @@ fn tls(reader: &mut Reader<'_>) -> Option<TlsSettings> {
             None
         }
     }
-}
-
-/// The tenant files in the folder, in order of their names, and the tenant of `AUTH0_…` variables.
-fn tenant_files(sources: &Sources, folder: &Path, faults: &mut Vec<Fault>) -> Vec<TenantFile> {
-    let shown = |path: &Path| sources.shown(&Origin::File(path.to_owned()));
-    let fault = |path: &Path, reason: String, help: Option<String>| Fault {
-        file: shown(path),
-        key: String::new(),
-        reason,
-        help,
-    };
-    let mut paths = match std::fs::read_dir(folder) {
-        Ok(entries) => entries.flatten().map(|entry| entry.path()).filter(|path| !path.is_dir()).collect(),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-        Err(error) => {
-            faults.push(fault(folder, format!("the folder of tenants cannot be read: {error}"), None));
-            Vec::new()
-        }
-    };
-    paths.sort();
-    let mut files: BTreeMap<TenantId, TenantFile> = BTreeMap::new();
-    for path in paths {
-        let Some(name) = path.file_name().and_then(|name| name.to_str()).and_then(tenant_of) else { continue };
-        let id: TenantId = match name.parse::<TenantId>() {
-            Ok(id) => id,
-            Err(error) => {
-                faults.push(fault(&path, format!("the file's name {error}"), None));
-                continue;
-            }
-        };
-        if let Some(first) = files.get(&id) {
-            faults.push(fault(
-                &path,
-                format!("is a second file of the tenant {id}"),
-                Some(format!("keep one; the other is {}", first.shown)),
-            ));
-            continue;
-        }
-        match Layer::file(&path) {
-            Ok(layer) => {
-                files.insert(
-                    id.clone(),
-                    TenantFile { id, shown: shown(&path), origin: layer.origin.clone(), layers: vec![layer] },
-                );
-            }
-            Err(reason) => faults.push(fault(&path, reason, None)),
-        }
-    }
-    if let Some(file) = auth0_tenant(sources, faults).filter(|file| !files.contains_key(&file.id)) {
-        files.insert(file.id.clone(), file);
-    }
-    files.into_values().collect()
-}
-
-/// The tenant that `AUTH0_DOMAIN`, `AUTH0_CLIENT_ID` and `AUTH0_CLIENT_SECRET` make, all three together.
-fn auth0_tenant(sources: &Sources, faults: &mut Vec<Fault>) -> Option<TenantFile> {
-    let variable = |key: &str| Origin::Auth0.spell(key);
-    let value = |key: &str| sources.environment.get(&variable(key)).filter(|value| !value.is_empty());
-    let needed = ["domain", "client_id", "client_secret"];
-    let missing: Vec<&str> = needed.into_iter().filter(|key| value(key).is_none()).collect();
-    if missing.len() == needed.len() {
-        return None;
-    }
-    for key in &missing {
-        faults.push(Fault {
-            file: sources.shown(&Origin::Auth0),
-            key: variable(key),
-            reason: "is not set, though others of AUTH0_DOMAIN, AUTH0_CLIENT_ID and AUTH0_CLIENT_SECRET are".to_owned(),
-            help: Some("set all three, or none and write tenant files".to_owned()),
-        });
-    }
-    if !missing.is_empty() {
-        return None;
-    }
-    let layers =
-        needed.iter().chain(&["audience"]).filter_map(|key| Some(Layer::of_text(Origin::Auth0, key, value(key)?)));
-    let layers = layers.collect();
-    let id = DEFAULT_TENANT.parse().expect("a good id");
-    Some(TenantFile { id, shown: sources.shown(&Origin::Auth0), origin: Origin::Auth0, layers })
-}
-
-/// What only shows when tenants are seen together. A tenant that clashes with an earlier one is left out.
-fn without_clashes(tenants: Vec<(String, TenantSettings)>, settings: &Settings) -> (Vec<TenantSettings>, Vec<Fault>) {
-    let mut good: Vec<(String, TenantSettings)> = Vec::new();
-    let mut faults = Vec::new();
-    for (file, tenant) in tenants {
-        let before = faults.len();
-        let mut fault = |key: &str, reason: String, help: &str| {
-            faults.push(Fault { file: file.clone(), key: key.to_owned(), reason, help: Some(help.to_owned()) });
-        };
-        for (other_file, other) in &good {
-            if let Some(host) = tenant.hosts.iter().find(|host| other.hosts.contains(host)) {
-                fault("hosts", format!("{host} is also a host of {other_file}"), "give each host to one tenant");
-            }
-            let same_client = tenant.provider.issuer == other.provider.issuer
-                && tenant.provider.client_id == other.provider.client_id;
-            let same_api = tenant.provider.issuer == other.provider.issuer
-                && tenant.api.audiences.iter().any(|audience| other.api.audiences.contains(audience));
-            if same_api && !told_apart(&tenant, other) {
-                let reason =
-                    format!("an API of the same issuer is also one of {other_file}: its tokens would pass at both");
-                let help = "give each API to one tenant, or set `organizations` in both, with none in both";
-                fault("api.audiences", reason, help);
-            }
-            if same_client && !told_apart(&tenant, other) {
-                let reason =
-                    format!("issuer and client_id are also those of {other_file}, and nothing tells the two apart");
-                fault(
-                    "organization",
-                    reason,
-                    "set `organization` or `organizations` in both, with no organization in both",
-                );
-            }
-        }
-        let public_host = settings.public_url.as_ref().and_then(|url| url.host_str());
-        if let Some(host) = tenant.hosts.iter().find(|host| public_host == Some(host)) {
-            fault(
-                "hosts",
-                format!("{host} is the host of public_url, which all tenants share"),
-                "use another host, or leave it out",
-            );
-        }
-        let public = settings.public_url.is_some() || settings.listen.ip().to_canonical().is_loopback();
-        if !public && tenant.hosts.is_empty() {
-            let reason = "is missing: we listen beyond loopback, and no URL of this tenant is known".to_owned();
-            fault("hosts", reason, "set public_url for all tenants, or hosts for this one");
-        }
-        if faults.len() == before {
-            good.push((file, tenant));
-        }
-    }
-    (good.into_iter().map(|(_, tenant)| tenant).collect(), faults)
-}
-
-/// Whether organizations keep the users of two tenants apart that are one client of one provider. Their names are
-/// compared as in id tokens: `Acme` is `acme`.
-fn told_apart(one: &TenantSettings, other: &TenantSettings) -> bool {
-    let [one, other] = [one, other].map(|tenant| {
-        tenant.sign_in.organizations.iter().map(|organization| organization.to_lowercase()).collect::<Vec<_>>()
-    });
-    !one.is_empty() && !other.is_empty() && !one.iter().any(|organization| other.contains(organization))
 }
 
 impl Settings {

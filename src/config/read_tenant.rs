@@ -6,6 +6,7 @@ use std::time::Duration;
 use url::Url;
 
 use super::identity::identity;
+use super::inputs::Inputs;
 use super::keys::TENANT;
 use super::layers::{Layer, Origin};
 use super::read::LONGEST;
@@ -13,8 +14,8 @@ use super::read_policy;
 use super::reader::Reader;
 use super::{
     ApiSettings, AuthorizeParams, ClientAuth, Fault, FetchSettings, Look, ProviderSettings, ResponseMode,
-    SessionLimits, SignInSettings, SignOutSettings, SigningAlg, Sources, TenantSettings, local_users, read_upstream,
-    tokens, values,
+    SessionLimits, Settings, SignInSettings, SignOutSettings, SigningAlg, Sources, TenantSettings, local_users,
+    read_upstream, tokens, values,
 };
 use crate::secret::SecretString;
 use crate::tenant_id::TenantId;
@@ -22,8 +23,6 @@ use crate::tenant_id::TenantId;
 /// A tenant as it was written.
 pub(super) struct TenantFile {
     pub(super) id: TenantId,
-    /// The file's name in faults.
-    pub(super) shown: String,
     pub(super) origin: Origin,
     pub(super) layers: Vec<Layer>,
 }
@@ -77,15 +76,33 @@ const REQUEST_PARAMS: [&str; 10] = [
     "acr_values",
 ];
 
-/// Reads a tenant and says what is wrong with it.
+/// Reads a tenant of a process with these settings, says what is wrong with it, and what was looked at.
 pub(super) fn read(
     sources: &Sources,
     file: &TenantFile,
-    public_url: Option<&Url>,
-) -> (Option<TenantSettings>, Vec<Fault>) {
+    process: Option<&Settings>,
+) -> (Option<TenantSettings>, Vec<Fault>, Inputs) {
     let mut reader = Reader::new(sources, TENANT, file.origin.clone(), &file.layers);
-    let tenant = tenant(&mut reader, file.id.clone(), public_url);
-    (tenant, reader.into_faults())
+    let tenant = tenant(&mut reader, file.id.clone(), process.and_then(|process| process.public_url.as_ref()));
+    if let (Some(tenant), Some(process)) = (&tenant, process) {
+        check_place(&mut reader, tenant, process);
+    }
+    let (faults, inputs) = reader.into_parts();
+    (tenant, faults, inputs)
+}
+
+/// Browsers must find the tenant, and not where all tenants are.
+fn check_place(reader: &mut Reader<'_>, tenant: &TenantSettings, process: &Settings) {
+    let public_host = process.public_url.as_ref().and_then(|url| url.host_str());
+    if let Some(host) = tenant.hosts.iter().find(|host| public_host == Some(host)) {
+        let reason = format!("{host} is the host of public_url, which all tenants share");
+        reader.fault("hosts", reason, Some("use another host, or leave it out"));
+    }
+    let public = process.public_url.is_some() || process.listen.ip().to_canonical().is_loopback();
+    if !public && tenant.hosts.is_empty() {
+        let reason = "is missing: we listen beyond loopback, and no URL of this tenant is known";
+        reader.fault("hosts", reason, Some("set public_url for all tenants, or hosts for this one"));
+    }
 }
 
 pub(super) fn tenant(reader: &mut Reader<'_>, id: TenantId, public_url: Option<&Url>) -> Option<TenantSettings> {
@@ -391,8 +408,8 @@ impl TenantSettings {
             .map(|(key, text)| Layer::of_text(Origin::Flags, key, text))
             .collect();
         let sources = Sources::default();
-        let file = TenantFile { id, shown: String::new(), origin: Origin::Defaults, layers };
-        let (tenant, faults) = read(&sources, &file, None);
+        let file = TenantFile { id, origin: Origin::Defaults, layers };
+        let (tenant, faults, _) = read(&sources, &file, None);
         let mut tenant = tenant.filter(|_| faults.is_empty()).expect("an issuer, a client id and a secret are enough");
         tenant.provider.client_auth = ClientAuth::SecretPost(secret);
         tenant

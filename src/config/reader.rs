@@ -3,6 +3,7 @@
 //! A getter answers `None` both for a key that is not set and for one that is faulty; the fault is noted then, and
 //! whoever reads goes on with anything harmless: what was read under a fault is thrown away in the end.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -11,10 +12,11 @@ use std::time::Duration;
 use figment::value::{Dict, Num, Value};
 use figment::{Figment, Profile, Provider as _};
 
+use super::inputs::Inputs;
 use super::keys::Key;
 use super::layers::{Layer, Origin};
 use super::{Fault, Sources, values};
-use crate::secret::SecretString;
+use crate::secret::{SecretString, sha256};
 
 /// The largest file that a key may name, in bytes.
 const MAX_FILE: u64 = 1 << 20;
@@ -30,6 +32,8 @@ pub(super) struct Reader<'a> {
     figment: Figment,
     values: Dict,
     faults: Vec<Fault>,
+    /// The files and variables that values came from.
+    inputs: RefCell<Inputs>,
     /// The keys that were asked for; a test compares them with the table.
     asked: BTreeSet<&'static str>,
     /// The same for the tables of lists that were read.
@@ -54,6 +58,7 @@ impl<'a> Reader<'a> {
             figment,
             values,
             faults,
+            inputs: RefCell::default(),
             asked,
             #[cfg(test)]
             never_asked_in_lists: BTreeSet::new(),
@@ -70,6 +75,24 @@ impl<'a> Reader<'a> {
     /// What was wrong so far.
     pub(super) fn into_faults(self) -> Vec<Fault> {
         self.faults
+    }
+
+    /// What was wrong so far, and the files and variables, besides the layers, that values came from.
+    pub(super) fn into_parts(self) -> (Vec<Fault>, Inputs) {
+        (self.faults, self.inputs.into_inner())
+    }
+
+    /// What every key says, with variables put in and the contents of files that it names: a digest for each.
+    pub(super) fn digests(&self) -> BTreeMap<&'static str, [u8; 32]> {
+        let digest = |key: &Key| {
+            let (value, origin) = self.find(key.path)?;
+            let text = serde_json::to_string(value).ok()?;
+            let text = self.expand(&text, &origin).unwrap_or(text);
+            let mut said = sha256(text.as_bytes()).to_vec();
+            said.extend(self.inputs.borrow().of_key(key.path));
+            Some((key.path, sha256(&said)))
+        };
+        self.keys.iter().filter_map(digest).collect()
     }
 
     /// How many things were wrong so far.
@@ -162,6 +185,7 @@ impl<'a> Reader<'a> {
             let named = part.split_once('}').filter(|(name, _)| is_variable(name));
             let (name, rest) = named.ok_or("holds `${` that is not `${NAME}`, an environment variable's name")?;
             let value = self.sources.environment.get(name);
+            self.inputs.borrow_mut().saw_variable(name, value.map(String::as_str));
             out += value.ok_or_else(|| format!("names the environment variable {name}, which is not set"))?;
             out += rest;
         }
@@ -342,6 +366,7 @@ impl<'a> Reader<'a> {
             #[cfg(test)]
             self.never_asked_in_lists.extend(reader.never_asked().into_iter().chain(reader.never_asked_in_lists));
             self.faults.extend(reader.faults);
+            self.inputs.borrow_mut().extend(reader.inputs.into_inner());
         }
         list
     }
@@ -403,6 +428,7 @@ impl<'a> Reader<'a> {
     pub(super) fn file(&mut self, path: &str) -> Option<String> {
         let file = self.path(path)?;
         let text = read_small(&file);
+        self.inputs.borrow_mut().saw_file(path, &file, text.as_ref().ok().map(String::as_bytes));
         self.keep(path, text)
     }
 

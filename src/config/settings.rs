@@ -35,6 +35,8 @@ pub struct Settings {
     pub on_invalid_tenant: OnInvalidTenant,
     /// How many processes run with these settings, at least 1. More than one share a store and a root secret.
     pub replicas: u64,
+    /// Whether serving no tenant at all is meant: ready without one, and a reload may take the last.
+    pub allow_no_tenants: bool,
     /// The root secret, if settings give it itself: one key, without a ring.
     pub secret: Option<SecretString>,
     /// Else the file of the ring's active key; the others lie beside it.
@@ -47,6 +49,8 @@ pub struct Settings {
     pub server: ServerSettings,
     /// Certificate and key, if we speak TLS ourselves.
     pub tls: Option<TlsSettings>,
+    /// How changed files are noticed.
+    pub reload: ReloadSettings,
     /// Bounds on what `/metrics` tells.
     pub metrics: MetricsSettings,
     /// The tenants that are good, in order of their ids.
@@ -112,6 +116,17 @@ pub struct TlsSettings {
     pub certificate_file: PathBuf,
     /// The private key, PEM.
     pub key_file: PathBuf,
+}
+
+/// How changed files are noticed, besides by a signal or a command.
+#[derive(Clone, Copy, Debug)]
+pub struct ReloadSettings {
+    /// Whether the system is asked to tell of changes.
+    pub watch: bool,
+    /// How often the files are looked at in any case; zero: never.
+    pub poll: Duration,
+    /// How long nothing may change before files count as written. Under constant change, four times that.
+    pub debounce: Duration,
 }
 
 /// Bounds on what `/metrics` tells.

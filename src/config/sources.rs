@@ -22,6 +22,8 @@ pub struct Sources {
     pub directory: PathBuf,
     /// What is wrong with `.env`.
     pub faults: Vec<Fault>,
+    /// Whether the environment is that of this process, with `.env`.
+    pub of_process: bool,
 }
 
 impl Sources {
@@ -37,14 +39,26 @@ impl Sources {
         let own =
             std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         environment.extend(own);
-        Self { config, flags, environment, directory: PathBuf::new(), faults }
+        Self { config, flags, environment, directory: PathBuf::new(), faults, of_process: true }
+    }
+
+    /// The same sources as they are by now: `.env` may have changed.
+    pub fn anew(&self) -> Self {
+        match self.of_process {
+            true => Self::of_process(self.config.clone(), self.flags.clone()),
+            false => self.clone(),
+        }
     }
 
     /// How an origin is called in a fault.
     pub(super) fn shown(&self, origin: &Origin) -> String {
         match origin {
             Origin::Defaults => "defaults".to_owned(),
-            Origin::File(path) => path.strip_prefix(&self.directory).unwrap_or(path).display().to_string(),
+            Origin::File(path) => {
+                // Where Kubernetes keeps a volume's files is no place that people know.
+                let path = path.strip_prefix(&self.directory).unwrap_or(path).components();
+                path.filter(|part| part.as_os_str() != "..data").collect::<PathBuf>().display().to_string()
+            }
             Origin::Environment | Origin::Auth0 => "environment".to_owned(),
             Origin::Flags => "command line".to_owned(),
         }

@@ -340,7 +340,8 @@ fn every_key_of_the_tables_is_read() {
     assert_eq!(reader.never_asked(), Vec::<&str>::new());
     let lists = r#"{"access": {"claims": [{}]}, "rules": [{"claims": [{}]}]}"#;
     let folder = Folder::with(&[("lists.json", lists)]);
-    let layer = layers::Layer::file(&folder.path().join("lists.json")).unwrap();
+    let layer =
+        layers::Layer::file(Path::new("lists.json"), &fs::read(folder.path().join("lists.json")).unwrap()).unwrap();
     let mut reader = reader::Reader::new(&sources, keys::TENANT, layers::Origin::Defaults, &[layer]);
     read_tenant::tenant(&mut reader, "acme".parse().unwrap(), None);
     assert_eq!(reader.never_asked(), Vec::<&str>::new());

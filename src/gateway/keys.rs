@@ -4,7 +4,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Gateway, GatewayError};
+use super::{Gateway, GatewayError, LiveGateway};
 use crate::config::Settings;
 use crate::key_ring::{KeyId, KeyRing, RingKey};
 use crate::metrics::Metrics;
@@ -25,26 +25,28 @@ pub fn key_ring(settings: &Settings) -> Result<Arc<KeyRing>, GatewayError> {
     }
 }
 
-impl Gateway {
+impl LiveGateway {
     /// Keeps the keys as their files say, for ever; the caller spawns this and aborts it.
-    pub async fn keep_keys(self: Arc<Self>) {
+    pub async fn keep_keys(self) {
         let look = async {
             let mut fault = None;
             loop {
-                self.look_at_keys(&mut fault).await;
+                self.now().look_at_keys(&mut fault).await;
                 tokio::time::sleep(LOOK_EVERY).await;
             }
         };
         let bring = async {
             let mut brought_under = None;
             loop {
-                self.bring_users(&mut brought_under).await;
+                self.now().bring_users(&mut brought_under).await;
                 tokio::time::sleep(LOOK_EVERY).await;
             }
         };
         tokio::join!(look, bring);
     }
+}
 
+impl Gateway {
     /// Looks at the files once, takes over what has changed, and says it; a fault once, for as long as it is `said`.
     pub async fn look_at_keys(&self, said: &mut Option<String>) {
         let ring = Arc::clone(&self.ring);

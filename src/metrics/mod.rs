@@ -260,6 +260,19 @@ series! {
     upstream_tunnels: IntGaugeVec { tenant };
     /// Tenants, by state.
     tenants: IntGaugeVec { state: Only(&["active", "invalid"]) };
+    /// 1 while the tenant's file is good; where it is not, what is served is its last good form, if there is one.
+    tenant_config_valid: IntGaugeVec { tenant };
+    /// Looks at all files, by who wanted it and how much was taken over.
+    config_reloads_total: IntCounterVec {
+        trigger: Only(&["startup", "signal", "watch", "poll", "request"]),
+        result: Only(&["applied", "unchanged", "partial", "rejected"])
+    };
+    /// 1 when all that the files said at the last look is in force.
+    config_last_reload_successful: IntGauge {};
+    /// Time of the last look at which all that the files said was in force, in seconds since the epoch.
+    config_last_reload_success_timestamp_seconds: Gauge {};
+    /// A number made of all that is in force and no secret: where it differs, two processes serve different settings.
+    config_hash: Gauge {};
     /// End of validity of a loaded certificate, in seconds since the epoch.
     tls_certificate_expiry_timestamp_seconds: GaugeVec { name: LISTENERS };
     /// Log lines, by level.

@@ -161,6 +161,13 @@ impl<T: Send + Sync + 'static> Documents<T> {
         self.refresh_apart(source, wish, fetch).await.unwrap_or_else(given_up)
     }
 
+    /// Forgets what is known of `source`.
+    pub(super) async fn forget(&self, source: &Arc<Source>) {
+        self.entries.invalidate(source).await;
+        self.failures.invalidate(source).await;
+        self.refetches.invalidate(source).await;
+    }
+
     /// Whether the document ought to be fetched now, before anybody needs it.
     pub(super) async fn is_due(&self, source: &Arc<Source>) -> bool {
         let now = self.clock.now();

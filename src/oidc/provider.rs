@@ -27,6 +27,7 @@ use super::{Expected, ProviderError, ProviderSetupError, Providers, RedeemError,
 use crate::clock::Timestamp;
 use crate::config::{AuthorizeParams, ClientAuth, ProviderSettings, ResponseMode, SigningAlg};
 use crate::secret::{ExposeSecret as _, SecretString, random_text};
+use crate::tenant_id::TenantId;
 
 /// Bytes of an id token that still go into the URL of a sign-out; servers refuse URLs much longer than that.
 const MAX_ID_TOKEN_HINT: usize = 4096;
@@ -470,10 +471,6 @@ impl Provider {
         self.0.providers.clock.now()
     }
 
-    pub(super) fn source(&self) -> &Source {
-        &self.0.source
-    }
-
     pub(super) fn fetcher(&self) -> &Fetcher {
         &self.0.fetcher
     }
@@ -484,6 +481,16 @@ impl Provider {
 
     pub(super) fn verified_tokens(&self) -> &Verified {
         &self.0.providers.verified_tokens
+    }
+
+    /// Where its documents come from.
+    pub(super) fn source(&self) -> &Arc<Source> {
+        &self.0.source
+    }
+
+    /// Whose provider it is.
+    pub(super) fn tenant(&self) -> &TenantId {
+        &self.0.fetcher.tenant
     }
 
     /// The background keeps the key set fresh from now on, whatever id tokens are signed with.

@@ -1,6 +1,6 @@
 //! All providers of the process: who shares what was fetched, and the refresh in the background.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -45,7 +45,7 @@ pub(super) struct Known {
 
 impl Known {
     fn client(&mut self, loopback: bool, settings: &FetchSettings) -> Result<reqwest::Client, ProviderSetupError> {
-        let key = (loopback, FetchSettings { endpoints: BTreeMap::new(), ..settings.clone() });
+        let key = (loopback, reached(settings));
         if let Some(client) = self.clients.get(&key) {
             return Ok(client.clone());
         }
@@ -63,6 +63,16 @@ impl Known {
         self.sources.push(Arc::clone(&source));
         source
     }
+}
+
+/// All that decides how a connection is made.
+fn reached(settings: &FetchSettings) -> FetchSettings {
+    FetchSettings { endpoints: BTreeMap::new(), ..settings.clone() }
+}
+
+/// The key of the client of `source`.
+fn way(source: &Source) -> (bool, FetchSettings) {
+    (source.issuer_url.scheme() == "http", reached(&source.fetch))
 }
 
 impl Providers {
@@ -96,6 +106,30 @@ impl Providers {
         let source = known.source(&settings.issuer, issuer_url, &settings.fetch);
         source.join(fetcher.clone(), settings.id_token_alg != SigningAlg::Hs256);
         Provider::new(Arc::clone(self), source, fetcher, settings.clone())
+    }
+
+    /// Forgets what nobody needs but tenants that are not among these: from now on it is neither refreshed nor shown.
+    /// Who still holds such a provider may go on with it.
+    pub async fn keep_only(&self, providers: &[&Provider]) {
+        for source in self.take_unused(providers) {
+            self.metadata.forget(&source).await;
+            self.keys.forget(&source).await;
+        }
+    }
+
+    /// Drops sources and clients that only others need; returns those sources.
+    fn take_unused(&self, providers: &[&Provider]) -> Vec<Arc<Source>> {
+        let kept: HashSet<(*const Source, &TenantId)> =
+            providers.iter().map(|provider| (Arc::as_ptr(provider.source()), provider.tenant())).collect();
+        let ways: HashSet<(bool, FetchSettings)> = providers.iter().map(|provider| way(provider.source())).collect();
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let stays = |source: &mut Arc<Source>| {
+            let source = &*source;
+            source.keep_only(|tenant| kept.contains(&(Arc::as_ptr(source), tenant)))
+        };
+        let gone = known.sources.extract_if(.., |source| !stays(source)).collect();
+        known.clients.retain(|way, _| ways.contains(way));
+        gone
     }
 
     /// Fetches what is missing and refreshes what is about to expire, for ever.

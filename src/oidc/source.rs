@@ -12,6 +12,7 @@ use super::fetch::Fetcher;
 use super::{ProviderError, ProviderHealth};
 use crate::clock::Timestamp;
 use crate::config::FetchSettings;
+use crate::tenant_id::TenantId;
 
 const MINUTE: i64 = 60;
 const HOUR: i64 = 60 * MINUTE;
@@ -113,6 +114,13 @@ impl Source {
             }
         }
         state.fetchers.push(fetcher);
+    }
+
+    /// Forgets the tenants of which `keep` says no; false if none is left.
+    pub(super) fn keep_only(&self, keep: impl Fn(&TenantId) -> bool) -> bool {
+        let mut state = self.state();
+        state.fetchers.retain(|fetcher| keep(&fetcher.tenant));
+        !state.fetchers.is_empty()
     }
 
     /// Whoever is first: the one in whose name documents are fetched in the background.

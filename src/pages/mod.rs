@@ -24,7 +24,7 @@ mod theme;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -37,6 +37,7 @@ pub use self::theme::Fault;
 
 use self::theme::{Layer, Theme};
 use crate::clock::Timestamp;
+use crate::secret::sha256;
 use crate::tenant_id::TenantId;
 
 /// The name shown where no tenant is known.
@@ -251,6 +252,28 @@ impl Pages {
         let themes = of_tenants.values().chain([&shared]);
         let assets = themes.flat_map(|theme| theme.assets.clone()).collect();
         Self { shared, of_tenants, assets }
+    }
+
+    /// A digest of all files that [`Pages::new`] would read: another one is another look.
+    ///
+    /// # Errors
+    /// One cannot be read.
+    pub fn fingerprint(overrides: Option<&Path>) -> Result<[u8; 32], PagesError> {
+        let Some(folder) = overrides else { return Ok([0; 32]) };
+        let mut said = Layer::read(folder).map_err(|fault| error([fault]))?.fingerprint();
+        for tenant in tenants_in(folder).map_err(|fault| error([fault]))? {
+            said.extend(tenant.as_str().bytes());
+            said.extend(Layer::read(&folder.join(tenant.as_str())).map_err(|fault| error([fault]))?.fingerprint());
+        }
+        Ok(sha256(&said))
+    }
+
+    /// The folders that the files of `overrides` lie in.
+    pub fn folders(overrides: &Path) -> Vec<PathBuf> {
+        let tenants = tenants_in(overrides).unwrap_or_default();
+        let below = |folder: PathBuf| [folder.join("messages"), folder.join("assets"), folder];
+        let roots = tenants.iter().map(|tenant| overrides.join(tenant.as_str())).chain([overrides.to_owned()]);
+        roots.flat_map(below).filter(|folder| folder.is_dir()).collect()
     }
 
     /// Makes a page.

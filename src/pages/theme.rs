@@ -78,6 +78,14 @@ impl Layer {
         }
         Ok(Self { files, shipped: false })
     }
+
+    /// What the files hold and how they are called.
+    pub fn fingerprint(&self) -> Vec<u8> {
+        let mut files: Vec<(&str, [u8; 32])> =
+            self.files.iter().map(|file| (file.name.as_str(), file.content.metadata.sha256_hash())).collect();
+        files.sort_unstable();
+        files.iter().flat_map(|(name, hash)| name.bytes().chain([0]).chain(*hash)).collect()
+    }
 }
 
 /// Takes in the files right in `folder`; only those with this extension, if one is given.

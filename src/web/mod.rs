@@ -30,7 +30,8 @@ use warp::reply::Response;
 pub use self::problem::Problem;
 use self::request::Request;
 use self::reverse_proxy::Proxied;
-use crate::gateway::{Destination, Gateway};
+use crate::gateway::{Destination, Gateway, LiveGateway};
+use crate::reload::Reloader;
 use crate::request_path::RequestPath;
 use crate::server::{Route, Shutdown};
 
@@ -41,26 +42,33 @@ const REQUEST_ID: http::HeaderName = http::HeaderName::from_static("x-request-id
 pub struct Health {
     /// Whether the process is about to end.
     pub shutdown: Shutdown,
+    /// Where the last reload is told.
+    pub live: LiveGateway,
+    /// Who reads the files again, where somebody may ask for that.
+    pub reloader: Option<Arc<Reloader>>,
 }
 
 /// Everything that the main listener answers.
-pub fn routes(gateway: Arc<Gateway>, shutdown: Shutdown) -> Route {
-    let health = Health { shutdown };
-    request::filter(gateway.trusted_proxies.clone())
-        .then(move |request: Request| {
-            let (gateway, health) = (gateway.clone(), health.clone());
+pub fn routes(gateway: impl Into<LiveGateway>, shutdown: Shutdown) -> Route {
+    let live = gateway.into();
+    let health = Health { shutdown, live: live.clone(), reloader: None };
+    request::filter(live)
+        .then(move |gateway: Arc<Gateway>, request: Request| {
+            let health = health.clone();
             async move { observed(&gateway, &health, request).await }
         })
         .boxed()
 }
 
-/// What the listener for operators answers: health with details, metrics.
-pub fn admin_routes(gateway: Arc<Gateway>, shutdown: Shutdown) -> Route {
-    let health = Health { shutdown };
-    request::filter(gateway.trusted_proxies.clone())
-        .then(move |request: Request| {
-            let (gateway, health) = (gateway.clone(), health.clone());
-            async move { ops::answer(&gateway, &health, request.path(), request.wants_details(), true).await }
+/// What the listener for operators answers: health with details, metrics; to operators on this machine, orders for the
+/// `reloader`.
+pub fn admin_routes(gateway: impl Into<LiveGateway>, reloader: Option<Arc<Reloader>>, shutdown: Shutdown) -> Route {
+    let live = gateway.into();
+    let health = Health { shutdown, live: live.clone(), reloader };
+    request::filter(live)
+        .then(move |gateway: Arc<Gateway>, request: Request| {
+            let health = health.clone();
+            async move { ops::admin(&gateway, &health, &request).await }
         })
         .boxed()
 }

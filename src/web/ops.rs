@@ -1,11 +1,12 @@
 //! What probes and Prometheus ask: are we alive, are we ready, how are we.
 
-use http::StatusCode;
+use http::{Method, StatusCode, header};
 use serde_json::json;
 use warp::reply::Response;
 
+use super::request::Request;
 use super::{Health, answers};
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, Trigger};
 use crate::metrics;
 
 /// The route's label, if the path is one of ours.
@@ -33,6 +34,27 @@ pub(super) async fn answer(gateway: &Gateway, health: &Health, path: &str, verbo
     }
 }
 
+/// Answers the listener for operators. Orders are taken from this machine only: whoever reaches the listener from
+/// elsewhere, such as Prometheus, may look.
+pub(super) async fn admin(gateway: &Gateway, health: &Health, request: &Request) -> Response {
+    match request.path().strip_suffix('/').unwrap_or(request.path()) {
+        "/reload" if !request.is_from_this_machine() => answers::text(StatusCode::NOT_FOUND, "not found\n"),
+        "/reload" if *request.method() != Method::POST => {
+            let mut response = answers::text(StatusCode::METHOD_NOT_ALLOWED, "POST it\n");
+            answers::set(&mut response, header::ALLOW, "POST");
+            response
+        }
+        "/reload" => match &health.reloader {
+            Some(reloader) => {
+                let outcome = reloader.reload(Trigger::Request).await;
+                answers::json(StatusCode::OK, "application/json", &json!(*outcome))
+            }
+            None => answers::text(StatusCode::NOT_FOUND, "not found\n"),
+        },
+        _ => answer(gateway, health, request.path(), request.wants_details(), true).await,
+    }
+}
+
 /// Ready: there is a tenant, the store answers, and we are not about to end. No provider decides about it.
 async fn readiness(gateway: &Gateway, health: &Health, details: bool) -> Response {
     let reasons = is_ready(gateway, health).await;
@@ -44,6 +66,7 @@ async fn readiness(gateway: &Gateway, health: &Health, details: bool) -> Respons
         "ready": reasons.is_ok(),
         "reasons": reasons.err().unwrap_or_default(),
         "tenants": gateway.tenants.iter().map(|tenant| tenant.id().as_str()).collect::<Vec<_>>(),
+        "last_reload": health.live.last_reload().as_deref(),
     });
     answers::json(status, "application/json", &document)
 }
@@ -53,7 +76,7 @@ async fn is_ready(gateway: &Gateway, health: &Health) -> Result<(), Vec<String>>
     if health.shutdown.is_draining() {
         reasons.push("draining".to_owned());
     }
-    if gateway.tenants.iter().next().is_none() {
+    if gateway.tenants.iter().next().is_none() && !gateway.allow_no_tenants {
         reasons.push("no tenants".to_owned());
     }
     if let Err(error) = gateway.sessions.check().await {

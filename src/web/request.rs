@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _};
@@ -11,6 +12,7 @@ use warp::Filter;
 use warp::host::Authority;
 
 use super::{Problem, bearer};
+use crate::gateway::{Gateway, LiveGateway};
 use crate::net::{self, Networks, OverTls, PeerAddr, Scheme, Visitor, VisitorError};
 use crate::pages::Locale;
 use crate::secret;
@@ -36,8 +38,8 @@ pub(super) struct Request {
     tunnel: Option<Tunnel>,
 }
 
-/// Copies any request's parts; never rejects.
-pub(super) fn filter(trusted: Networks) -> impl Filter<Extract = (Request,), Error = Infallible> + Clone {
+/// Takes the gateway of the moment and copies any request's parts; never rejects.
+pub(super) fn filter(live: LiveGateway) -> impl Filter<Extract = (Arc<Gateway>, Request), Error = Infallible> + Clone {
     let query = warp::query::raw().map(Some).or(warp::any().map(|| None)).unify();
     let authority = warp::host::optional().map(Ok).or(warp::any().map(|| Err(VisitorError::Host))).unify();
     let body = warp::body::stream().map(|stream| Some(boxed(stream))).or(warp::any().map(|| None)).unify();
@@ -62,17 +64,22 @@ pub(super) fn filter(trusted: Networks) -> impl Filter<Extract = (Request,), Err
                   tunnel,
                   authority: Result<Option<Authority>, VisitorError>,
                   body| {
+                let gateway = live.now();
+                let trusted = &gateway.trusted_proxies;
                 // A request that did not come by our own server has no peer, and so no trust either.
                 let peer = peer.map_or(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), |PeerAddr(peer)| peer);
                 let tls = tls.is_some_and(|OverTls(tls)| tls);
                 let visitor = authority.as_ref().map_err(|error| *error).and_then(|authority| {
-                    net::visitor(peer, tls, &headers, authority.as_ref().map(Authority::as_str), &trusted)
+                    net::visitor(peer, tls, &headers, authority.as_ref().map(Authority::as_str), trusted)
                 });
                 let id = request_id(&headers, trusted.contains(peer.ip()));
                 let path = path.as_str().to_owned();
-                Request { id, method, path, query, headers, peer, authority, visitor, body, limits, tunnel }
+                let request =
+                    Request { id, method, path, query, headers, peer, authority, visitor, body, limits, tunnel };
+                (gateway, request)
             },
         )
+        .untuple_one()
 }
 
 fn boxed(stream: impl Stream<Item = Result<impl Buf, warp::Error>> + Send + Sync + 'static) -> BoxBody {
@@ -141,6 +148,13 @@ impl Request {
     /// The other end of the connection.
     pub(super) fn peer(&self) -> IpAddr {
         self.peer.ip()
+    }
+
+    /// Whether a program on this machine asks, itself: no proxy, and no page that a browser here has open.
+    pub(super) fn is_from_this_machine(&self) -> bool {
+        let browser = self.headers.contains_key(header::ORIGIN) || self.headers.contains_key("sec-fetch-site");
+        let direct = self.visitor.as_ref().is_ok_and(|visitor| visitor.direct);
+        direct && !browser && Networks::loopback().contains(self.peer())
     }
 
     /// The client, for the log.

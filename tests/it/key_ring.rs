@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
+use lychgate::gateway::LiveGateway;
 use lychgate::key_ring::{KeyId, RingFiles};
 use reqwest::StatusCode;
 
@@ -177,7 +178,7 @@ async fn a_running_gateway_notices_by_itself() {
     keys.prepare();
     look(&world).await;
     let former = keys.activate(&world);
-    let running = tokio::spawn(world.gateway.clone().keep_keys());
+    let running = tokio::spawn(LiveGateway::from(world.gateway.clone()).keep_keys());
     let noticed = async {
         while world.gateway.ring.active().id() == former {
             tokio::task::yield_now().await;

@@ -15,6 +15,7 @@ mod metrics;
 mod own_sessions;
 mod policy;
 mod redirects;
+mod reload;
 mod renewal;
 mod replicas;
 mod requests;

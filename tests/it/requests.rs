@@ -102,7 +102,7 @@ async fn operators_have_a_listener_of_their_own_that_shows_nothing_else() {
     let listener = Listener::bind((Ipv4Addr::LOCALHOST, 0).into(), "admin", None).await.unwrap();
     let home = format!("http://{}", listener.local_addr());
     let (shutdown, _handle) = Shutdown::manual();
-    let route = web::admin_routes(world.gateway.clone(), shutdown.clone());
+    let route = web::admin_routes(world.gateway.clone(), None, shutdown.clone());
     let (settings, metrics) = (Settings::least(world.data_dir(), Vec::new()).server, world.gateway.metrics.clone());
     tokio::spawn(async move { server::serve(listener, route, &settings, shutdown, metrics).await });
     // A proxy in between makes no difference here.
