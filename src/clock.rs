@@ -1,15 +1,18 @@
 //! Time, injected. Nothing else in this crate asks the system what time it is (`clippy.toml` sees to it).
 //!
 //! Durations of requests are measured with `tokio::time::Instant`; what is compared with dates that others wrote
-//! (tokens, cookies, records) is a [`Timestamp`].
+//! (tokens, cookies, records) is a [`Timestamp`]. Somebody may set the system's clock: a pause, or the age of what only
+//! this process knows, is measured by its [`Uptime`], or an hour back would make a pause of seconds one of an hour.
 
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use tokio::time::Instant;
 
 /// Seconds since the Unix epoch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -38,28 +41,65 @@ impl fmt::Display for Timestamp {
     }
 }
 
+/// Seconds that this process has run. They pass evenly, whatever becomes of the date, and mean nothing elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Uptime(i64);
+
+impl Uptime {
+    /// The moment `seconds` later; saturates at the end of time.
+    pub const fn plus(self, seconds: i64) -> Self {
+        Self(self.0.saturating_add(seconds))
+    }
+
+    /// Seconds from `earlier` to here; negative if `earlier` is later.
+    pub const fn since(self, earlier: Self) -> i64 {
+        self.0.saturating_sub(earlier.0)
+    }
+
+    /// The same from the beginning.
+    pub fn elapsed(self) -> Duration {
+        Duration::from_secs(self.0.try_into().unwrap_or_default())
+    }
+}
+
 /// Tells the time: the system's, or the system's moved by a test.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Clock {
-    offset: Arc<AtomicI64>,
+    begun: Instant,
+    /// Seconds that a test let pass.
+    passed: Arc<AtomicI64>,
+    /// Seconds by which a test set the clock.
+    set_by: Arc<AtomicI64>,
 }
 
 impl Clock {
     /// The system's clock.
     pub fn system() -> Self {
-        Self::default()
+        Self { begun: Instant::now(), passed: Arc::default(), set_by: Arc::default() }
     }
 
     /// The present moment.
     pub fn now(&self) -> Timestamp {
         #[expect(clippy::disallowed_methods, reason = "the one place that asks the system")]
         let now = OffsetDateTime::now_utc().unix_timestamp();
-        Timestamp(now).plus(self.offset.load(Ordering::Relaxed))
+        let moved = self.passed.load(Ordering::Relaxed).saturating_add(self.set_by.load(Ordering::Relaxed));
+        Timestamp(now).plus(moved)
     }
 
-    /// Moves this clock, and all its clones, by `seconds`; for tests.
+    /// How long this process has run.
+    pub fn uptime(&self) -> Uptime {
+        let seconds = self.begun.elapsed().as_secs().try_into().unwrap_or(i64::MAX);
+        Uptime(seconds).plus(self.passed.load(Ordering::Relaxed))
+    }
+
+    /// Lets `seconds` pass, for this clock and all its clones; for tests.
     pub fn advance(&self, seconds: i64) {
-        self.offset.fetch_add(seconds, Ordering::Relaxed);
+        self.passed.fetch_add(seconds, Ordering::Relaxed);
+    }
+
+    /// Sets this clock, and all its clones, ahead by `seconds`, or back, though no time passes; for tests.
+    pub fn set_ahead(&self, seconds: i64) {
+        self.set_by.fetch_add(seconds, Ordering::Relaxed);
     }
 }
 
@@ -80,5 +120,15 @@ mod tests {
         let before = twin.now();
         clock.advance(3600);
         assert!(twin.now().since(before) >= 3600);
+    }
+
+    #[test]
+    fn whoever_sets_the_clock_makes_no_time_pass() {
+        let clock = Clock::system();
+        let (date, uptime) = (clock.now(), clock.uptime());
+        clock.set_ahead(-3600);
+        assert!(clock.now() < date.plus(-3000) && (0..60).contains(&clock.uptime().since(uptime)));
+        clock.advance(60);
+        assert!(clock.uptime().since(uptime) >= 60);
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tracing::Instrument as _;
 
-use crate::clock::{Clock, Timestamp};
+use crate::clock::{Clock, Uptime};
 use crate::oidc::RefreshError;
 use crate::session::{Renewal, Session, StoreError};
 use crate::tenant_id::TenantId;
@@ -86,7 +86,7 @@ struct Slot {
     running: Option<Running>,
     pauses: Vec<Pause>,
     /// Tokens that the provider gave and the store did not take, and when that was.
-    unsaved: Option<(Renewal, Timestamp)>,
+    unsaved: Option<(Renewal, Uptime)>,
 }
 
 struct Running {
@@ -96,7 +96,7 @@ struct Running {
 
 struct Pause {
     audience: Option<String>,
-    until: Timestamp,
+    until: Uptime,
     error: RenewalError,
 }
 
@@ -135,7 +135,7 @@ impl Renewals {
     where
         F: Future<Output = Outcome> + Send + 'static,
     {
-        let now = self.clock.now();
+        let now = self.clock.uptime();
         let mut slots = self.slots();
         let slots = slots.entry(session.tenant.clone()).or_default();
         if let Some(slot) = slots.get(&session.key()) {
@@ -172,7 +172,7 @@ impl Renewals {
     }
 
     fn finish(&self, tenant: &TenantId, key: [u8; 32], audience: Option<String>, outcome: &Outcome) {
-        let now = self.clock.now();
+        let now = self.clock.uptime();
         let mut slots = self.slots();
         let Some(slots) = slots.get_mut(tenant) else { return };
         let Some(slot) = slots.get_mut(&key) else { return };
@@ -190,7 +190,7 @@ impl Renewals {
 
     /// Keeps tokens that could not be stored until the next renewal of the same session, which is under way.
     pub fn put_unsaved(&self, session: &Session, renewal: Renewal) {
-        let now = self.clock.now();
+        let now = self.clock.uptime();
         let mut slots = self.slots();
         if let Some(slot) = slots.get_mut(&session.tenant).and_then(|slots| slots.get_mut(&session.key())) {
             slot.unsaved = Some((renewal, now));
@@ -225,7 +225,7 @@ impl Renewals {
 }
 
 impl Slot {
-    fn matters(&self, now: Timestamp) -> bool {
+    fn matters(&self, now: Uptime) -> bool {
         self.running.as_ref().is_some_and(Running::goes_on)
             || self.pauses.iter().any(|pause| now < pause.until)
             || self.unsaved.as_ref().is_some_and(|(_, since)| now < since.plus(UNSAVED_KEPT))
@@ -240,7 +240,7 @@ impl Running {
 }
 
 impl Pause {
-    fn holds(&self, audience: Option<&str>, now: Timestamp) -> bool {
+    fn holds(&self, audience: Option<&str>, now: Uptime) -> bool {
         self.audience.as_deref() == audience && now < self.until
     }
 }
@@ -325,11 +325,11 @@ mod tests {
     async fn what_failed_long_ago_makes_room() {
         let house = House::new().await;
         let sessions = join_all((0..=MOST).map(|_| house.sign_in("acme"))).await;
-        let fail = || async { Err(RenewalError::Store(StoreError::Full)) };
+        let fail = || async { Err(RenewalError::Refresh(RefreshError::Refused)) };
         for session in &sessions[1..] {
             let Turn::Ours(waiting) = house.renewals.begin(session, None, fail) else { panic!("there is room") };
             assert!(waiting.outcome().await.is_err());
-            assert!(matches!(house.renewals.begin(session, None, fail), Turn::Paused(RenewalError::Store(_))));
+            assert!(matches!(house.renewals.begin(session, None, fail), Turn::Paused(RenewalError::Refresh(_))));
         }
         let one_more = || house.renewals.begin(&sessions[0], None, pending);
         assert!(matches!(one_more(), Turn::Paused(RenewalError::TooMany)));

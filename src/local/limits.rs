@@ -24,7 +24,7 @@ const ADDRESS: (u32, u64) = (30, 5);
 
 type Limiter = RateLimiter<u16, DashMapStateStore<u16>, Ticking, NoOpMiddleware<Duration>>;
 
-/// Our clock, as `governor` reads it: the time since the epoch.
+/// Our clock, as `governor` reads it: the time since we began.
 #[derive(Clone)]
 struct Ticking(Clock);
 
@@ -32,7 +32,7 @@ impl clock::Clock for Ticking {
     type Instant = Duration;
 
     fn now(&self) -> Duration {
-        Duration::from_secs(self.0.now().0.try_into().unwrap_or_default())
+        self.0.uptime().elapsed()
     }
 }
 

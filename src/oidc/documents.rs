@@ -13,7 +13,7 @@ use tracing::Instrument as _;
 
 use super::ProviderError;
 use super::source::{Document, Source};
-use crate::clock::{Clock, Timestamp};
+use crate::clock::{Clock, Uptime};
 use crate::metrics::Metrics;
 
 /// Sources that are held; beyond, the least used are fetched anew.
@@ -51,18 +51,18 @@ pub(super) enum Wish {
 
 struct Entry<T> {
     value: Arc<T>,
-    fetched_at: Timestamp,
+    fetched_at: Uptime,
     /// Seconds.
     fresh_for: i64,
 }
 
 impl<T> Entry<T> {
-    fn is_fresh(&self, now: Timestamp) -> bool {
+    fn is_fresh(&self, now: Uptime) -> bool {
         now.since(self.fetched_at) < self.fresh_for
     }
 
     /// Whether a quarter of its time, or less, is left.
-    fn is_due(&self, now: Timestamp) -> bool {
+    fn is_due(&self, now: Uptime) -> bool {
         now.since(self.fetched_at) >= self.fresh_for - self.fresh_for / 4
     }
 }
@@ -71,11 +71,11 @@ impl<T> Entry<T> {
 struct Failure {
     error: ProviderError,
     in_a_row: u32,
-    retry_at: Timestamp,
+    retry_at: Uptime,
 }
 
 impl Failure {
-    fn new(error: ProviderError, before: Option<&Self>, now: Timestamp) -> Self {
+    fn new(error: ProviderError, before: Option<&Self>, now: Uptime) -> Self {
         let in_a_row = before.map_or(0, |failure| failure.in_a_row).saturating_add(1);
         let back_off = FIRST_BACK_OFF.checked_shl(in_a_row - 1).unwrap_or(MAX_BACK_OFF).clamp(1, MAX_BACK_OFF);
         let wished = match &error {
@@ -88,7 +88,7 @@ impl Failure {
     }
 
     /// The answer to whoever comes before the next try; none if that may be made.
-    fn answer(&self, now: Timestamp) -> Option<ProviderError> {
+    fn answer(&self, now: Uptime) -> Option<ProviderError> {
         let left = u64::try_from(self.retry_at.since(now)).ok().filter(|left| *left > 0)?;
         Some(match self.error.retry_after() {
             Some(_) => ProviderError::Unavailable { last: self.error.code(), retry_after: Duration::from_secs(left) },
@@ -105,7 +105,7 @@ pub(super) struct Documents<T> {
     entries: Cache<Arc<Source>, Arc<Entry<T>>>,
     failures: Cache<Arc<Source>, Failure>,
     /// When keys were last fetched for the sake of an unknown one.
-    refetches: Cache<Arc<Source>, Timestamp>,
+    refetches: Cache<Arc<Source>, Uptime>,
 }
 
 impl<T: Send + Sync + 'static> Documents<T> {
@@ -122,7 +122,7 @@ impl<T: Send + Sync + 'static> Documents<T> {
         fetch: impl Future<Output = Result<Fetched<T>, ProviderError>> + Send + 'static,
     ) -> Result<Arc<T>, ProviderError> {
         let held = self.held(source).await;
-        let now = self.clock.now();
+        let now = self.clock.uptime();
         if let Some(entry) = held.as_ref().filter(|entry| entry.is_fresh(now)) {
             return Ok(self.counted("hit", entry));
         }
@@ -170,7 +170,7 @@ impl<T: Send + Sync + 'static> Documents<T> {
 
     /// Whether the document ought to be fetched now, before anybody needs it.
     pub(super) async fn is_due(&self, source: &Arc<Source>) -> bool {
-        let now = self.clock.now();
+        let now = self.clock.uptime();
         let failure = self.failures.get(source).await;
         failure.is_none_or(|failure| failure.answer(now).is_none())
             && self.held(source).await.is_none_or(|entry| entry.is_due(now))
@@ -178,14 +178,14 @@ impl<T: Send + Sync + 'static> Documents<T> {
 
     /// How long `source` is still left alone because it failed.
     pub(super) async fn left_alone(&self, source: &Arc<Source>) -> Option<Duration> {
-        let left = self.failures.get(source).await?.retry_at.since(self.clock.now());
+        let left = self.failures.get(source).await?.retry_at.since(self.clock.uptime());
         u64::try_from(left).ok().filter(|left| *left > 0).map(Duration::from_secs)
     }
 
     /// What may be used, fresh or not.
     async fn held(&self, source: &Arc<Source>) -> Option<Arc<Entry<T>>> {
         let entry = self.entries.get(source).await?;
-        (self.clock.now().since(entry.fetched_at) < self.kind.usable_for()).then_some(entry)
+        (self.clock.uptime().since(entry.fetched_at) < self.kind.usable_for()).then_some(entry)
     }
 
     /// A task of its own: whoever wished for it may go away without taking it from the others.
@@ -218,7 +218,7 @@ impl<T: Send + Sync + 'static> Documents<T> {
     }
 
     async fn still_stands(&self, source: &Arc<Source>, wish: Wish, held: Option<&Entry<T>>) -> bool {
-        let now = self.clock.now();
+        let now = self.clock.uptime();
         let Some(entry) = held else { return true };
         match wish {
             Wish::Fresh => !entry.is_fresh(now),
@@ -240,12 +240,12 @@ impl<T: Send + Sync + 'static> Documents<T> {
         fetch: impl Future<Output = Result<Fetched<T>, ProviderError>>,
     ) -> Result<Entry<T>, ProviderError> {
         let before = self.failures.get(source).await;
-        if let Some(error) = before.as_ref().and_then(|failure| failure.answer(self.clock.now())) {
+        if let Some(error) = before.as_ref().and_then(|failure| failure.answer(self.clock.uptime())) {
             return Err(error);
         }
         let result = fetch.await;
-        let now = self.clock.now();
-        source.report(self.kind, now, result.as_ref().err());
+        let now = self.clock.uptime();
+        source.report(self.kind, self.clock.now(), result.as_ref().err());
         match result {
             Ok(Fetched { value, max_age }) => {
                 self.failures.invalidate(source).await;

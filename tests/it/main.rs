@@ -5,6 +5,7 @@
 mod agreement;
 mod bearer;
 mod callback;
+mod clock;
 mod faults;
 mod forward_auth;
 mod isolation;
