@@ -115,6 +115,11 @@ impl Servers {
         Ok(Self { kind, config })
     }
 
+    /// Whether there ought to be a replica of each master: whoever has Sentinels or a cluster has them for that.
+    const fn have_replicas(&self) -> bool {
+        !matches!(self.kind, Kind::Single(_))
+    }
+
     async fn connect(&self) -> RedisResult<Connection> {
         match &self.kind {
             Kind::Single(client) => self.connect_to(client).await,
@@ -264,6 +269,11 @@ impl Link {
             begun: Instant::now(),
             connections: AtomicU64::new(0),
         }))
+    }
+
+    /// Whether there ought to be a replica of each master.
+    pub(super) fn has_replicas(&self) -> bool {
+        self.0.servers.have_replicas()
     }
 
     /// Asks a question, and once more if the connection turns out to be lost: every question of ours may be asked twice.

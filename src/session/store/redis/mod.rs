@@ -196,9 +196,13 @@ impl Redis {
             }
         };
         let replicated = async {
-            if replicas > 0 && !self.is_replicated(&session).await {
-                self.unreplicated.inc();
-            }
+            // One that is cut off from its master is not counted there, and may yet become master.
+            let is_at_risk = match replicas {
+                0 => self.ends.has_replicas(),
+                _ => !self.is_replicated(&session).await,
+            };
+            // Else this end is not the first, and has been counted.
+            self.unreplicated.inc_by((was_there && is_at_risk).into());
         };
         tokio::join!(clear("sub", sub), clear("sid", sid), replicated);
         Ok(was_there)
