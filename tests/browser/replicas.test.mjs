@@ -67,28 +67,26 @@ after(async () => {
 });
 
 test("a rolling restart under load costs no request", async (context) => {
-  const judge = new Judge();
-  const users = newUsers(judge);
-  await sleep(2000);
-  await replicas.restartAll();
-  await sleep(2000);
-  await conclude(context, judge, users);
+  const judge = await under(context, async () => {
+    await sleep(2000);
+    await replicas.restartAll();
+    await sleep(2000);
+  });
   assert.equal(judge.of("failed requests: in the window of a kill"), 0);
 });
 
 test(`${SECONDS} seconds of killing, draining, failover and new keys give no wrong answer`, async (context) => {
-  const judge = new Judge();
-  const users = newUsers(judge);
-  const end = performance.now() + SECONDS * 1000;
-  await sleep(2000);
-  for (let round = 0; performance.now() < end; round++) {
-    const disaster = DISASTERS[round % DISASTERS.length];
-    await disaster(judge);
-    await sleep(1000);
-  }
-  await conclude(context, judge, users);
-  for (const window of ["kill", "failover"]) {
-    assert.ok(judge.of(`windows: ${window}`) > 0, `no ${window}`);
+  const judge = await under(context, async (judge) => {
+    const end = performance.now() + SECONDS * 1000;
+    await sleep(2000);
+    for (let round = 0; performance.now() < end; round++) {
+      const disaster = DISASTERS[round % DISASTERS.length];
+      await disaster(judge);
+      await sleep(1000);
+    }
+  });
+  for (const what of ["windows: kill", "windows: failover", "drains", "rotations of the provider's keys"]) {
+    assert.ok(judge.of(what) > 0, `no ${what}`);
   }
 });
 
@@ -142,14 +140,16 @@ function judgeRefreshes(judge) {
   uses.forEach((times) => judge.refreshed(times.sort((one, other) => one - other)));
 }
 
-function newUsers(judge) {
-  return new Users({ judge, provider, replicas, secrets: scene.secrets, accounts });
-}
-
-/** Has the users end, prints what was counted, and asserts that all was well. */
-async function conclude(context, judge, users) {
-  const lookedAt = await users.end();
-  judge.count("sessions looked at once more at the end, at each replica", lookedAt);
+/** Does something while users come and go; prints what was counted, and asserts that all was well. */
+async function under(context, doIt) {
+  const judge = new Judge();
+  const users = new Users({ judge, provider, replicas, secrets: scene.secrets, accounts });
+  try {
+    await doIt(judge);
+  } finally {
+    // Whatever came of it: they would go on for ever.
+    judge.count("sessions looked at once more at the end, at each replica", await users.end());
+  }
   judgeRefreshes(judge);
   const { by, retried } = await replicas.asked();
   Object.entries(by).forEach(([name, requests]) => judge.count(`requests: nginx to ${name}, from the start`, requests));
@@ -157,11 +157,13 @@ async function conclude(context, judge, users) {
   for (const [name, count] of [...judge.counts].sort()) {
     context.diagnostic(`${name}: ${count}`);
   }
+  context.diagnostic(`this driver was held up for at most, ms: ${judge.heldUp()}`);
   const { faults } = judge;
   assert.equal(faults.length, 0, `${faults.length} faults, among them:\n${faults.slice(0, SHOWN).join("\n")}`);
   for (const what of ["sign-ins", "sign-outs", "checks: accepted", "checks: refused"]) {
     assert.ok(judge.of(what) > USERS, `only ${judge.of(what)} ${what}`);
   }
+  return judge;
 }
 
 function anyReplica() {

@@ -14,13 +14,15 @@ export const GRACE = 1000;
  * | `failover` | a master of Redis gets SIGKILL | 2 s after its replica is master | 5xx with `Retry-After`, never 401 |
  * | `stale` | the same | the same | what ended since 1 s before it may be good where the store does not answer yet |
  * | `lost` | 1 s before that SIGKILL | the SIGKILL | a session made within may be gone: sign in again |
- * | `tokens` | 1 s before either SIGKILL | 100 ms after it | tokens renewed within may be gone, not their session |
+ * | `outage` | Redis gets SIGKILL, all of it | 2 s after it answers again | 503 with `Retry-After`, never 401; `stale`, too |
+ * | `tokens` | 1 s before any SIGKILL | 100 ms after it | tokens renewed within may be gone, not their session |
  *
  * A drain (SIGTERM) and a rotation of the provider's keys have no window.
  */
 export const WINDOWS = {
   killAfter: 100,
   failoverAfter: 2000,
+  outageAfter: 2000,
   lostBefore: 1000,
   staleBefore: 1000,
   tokensBefore: 1000,
@@ -41,12 +43,14 @@ const ANSWERS = {
 
 /** What is told even if it never happened. */
 const COUNTED = [
-  "checks: accepted after the session's end, in the window of a failover",
+  "checks: accepted after the session's end, in the window of a failover or an outage",
   "failed requests: in the window of a failover",
   "failed requests: in the window of a kill",
+  "failed requests: in the window of an outage",
   "failed requests: outside of windows",
   "sessions: lost in the window of a failover",
   "sessions: without tokens by the window of a kill or a failover",
+  "wrong answers: a cookie deleted because of a failure",
   "wrong answers: a refresh token used twice",
   "wrong answers: accepted after its end",
   "wrong answers: no token of a good session",
@@ -60,6 +64,7 @@ export class Judge {
   faults = [];
   begun = performance.now();
   #windows = [];
+  #pulse = new Pulse();
 
   count(name, by = 1) {
     this.counts.set(name, (this.counts.get(name) ?? 0) + by);
@@ -80,6 +85,11 @@ export class Judge {
     };
   }
 
+  /** For how long this very process got no time, in milliseconds: then neither did those that it judges. */
+  heldUp(from = this.begun, to = performance.now()) {
+    return this.#pulse.longest(from, to);
+  }
+
   isWithin(kind, from, to = from) {
     return this.#windows.some((window) => window.kind === kind && from <= window.to && to >= window.from);
   }
@@ -89,6 +99,11 @@ export class Judge {
     this.count(`requests: ${where}`);
     if (ANSWERS[path]?.includes(status)) {
       return true;
+    }
+    const taken = (headers["set-cookie"] ?? []).filter((cookie) => /max-age=0/i.test(cookie));
+    if (taken.length > 0) {
+      this.count("wrong answers: a cookie deleted because of a failure");
+      this.#fault(`a cookie deleted by ${status}: ${where} ${path}`, sent, answered);
     }
     const announced = status >= 500 && headers["retry-after"] !== undefined;
     this.#failed({ where, path, sent, answered, what: `${status} ${codeIn(text)} ${idIn(text)}`, announced });
@@ -106,6 +121,8 @@ export class Judge {
       this.count("failed requests: in the window of a kill");
     } else if (announced && this.isWithin("failover", sent, answered)) {
       this.count("failed requests: in the window of a failover");
+    } else if (announced && this.isWithin("outage", sent, answered)) {
+      this.count("failed requests: in the window of an outage");
     } else {
       this.count("failed requests: outside of windows");
       this.#fault(`failed: ${where} ${path}: ${what}`, sent, answered);
@@ -117,7 +134,7 @@ export class Judge {
     this.count("checks: accepted");
     if (session.ended !== undefined && sent > session.ended + GRACE) {
       if (this.#mayBeStale(session, sent, answered)) {
-        this.count("checks: accepted after the session's end, in the window of a failover");
+        this.count("checks: accepted after the session's end, in the window of a failover or an outage");
         return;
       }
       this.count("wrong answers: accepted after its end");
@@ -182,8 +199,7 @@ export class Judge {
 
   #mayBeStale({ ended }, sent, answered) {
     return this.#windows.some(
-      ({ kind, from, to }) =>
-        kind === "failover" && ended >= from - WINDOWS.staleBefore && sent <= to && answered >= from,
+      ({ kind, from, to }) => kind !== "kill" && ended >= from - WINDOWS.staleBefore && sent <= to && answered >= from,
     );
   }
 
@@ -197,7 +213,29 @@ export class Judge {
     const at = (time) => ((time - this.begun) / 1000).toFixed(2);
     const around = this.#windows.filter(({ from, to }) => answered >= from - 3000 && sent <= to + 3000);
     const windows = around.map(({ kind, from, to }) => `${kind} ${at(from)}–${at(to)}`).join(", ");
-    this.faults.push(`${at(sent)}–${at(answered)} s: ${text}${windows && ` (near: ${windows})`}`);
+    const heldUp = this.heldUp(sent - 2000, answered);
+    const busy = heldUp > 200 ? ` (the driver itself was held up for ${heldUp} ms)` : "";
+    this.faults.push(`${at(sent)}–${at(answered)} s: ${text}${windows && ` (near: ${windows})`}${busy}`);
+  }
+}
+
+/** Notes how late a timer is. */
+class Pulse {
+  #late = [];
+
+  constructor(period = 20) {
+    let expected = performance.now() + period;
+    setInterval(() => {
+      const now = performance.now();
+      if (now - expected > 50) {
+        this.#late.push({ at: now, by: Math.round(now - expected) });
+      }
+      expected = now + period;
+    }, period).unref();
+  }
+
+  longest(from, to) {
+    return Math.max(0, ...this.#late.filter(({ at, by }) => at >= from && at - by <= to).map(({ by }) => by));
   }
 }
 

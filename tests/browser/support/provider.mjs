@@ -24,6 +24,7 @@ export class Provider {
   #oidc;
   #server;
   #secrets;
+  #swallows;
 
   /** Starts one. `configuration` is added to `oidc-provider`'s. */
   static async start(secrets, configuration = {}) {
@@ -78,6 +79,11 @@ export class Provider {
     return this.requests.filter((request) => request.endpoint === endpoint);
   }
 
+  /** Never answers the next request for tokens, nor does what it asks; resolves when it came. */
+  swallowNext() {
+    return new Promise((resolve) => (this.#swallows = resolve));
+  }
+
   async stop() {
     this.#server.closeAllConnections();
     this.#server.close();
@@ -111,6 +117,11 @@ export class Provider {
   }
 
   async #answer(request, response) {
+    if (this.#swallows && request.url === "/token") {
+      this.#swallows();
+      this.#swallows = undefined;
+      return;
+    }
     try {
       if (request.url.startsWith("/sign-in/")) {
         await this.#signInPage(request, response);

@@ -3,6 +3,7 @@
 
 import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
+import { readFileSync } from "node:fs";
 import { readdir, readFile } from "node:fs/promises";
 import path from "node:path";
 import { promisify } from "node:util";
@@ -14,24 +15,82 @@ const run = promisify(execFile);
 export class Redis {
   /** The settings file for a gateway. */
   settings = SETTINGS;
+  /** The address of the only server, as these settings have it. */
+  url;
   #started = [];
 
   constructor() {
     if (!DIR) {
-      throw new Error("there is no Redis: run this by tests/with-redis sentinel|cluster");
+      throw new Error("there is no Redis: run this by tests/with-redis single|sentinel|cluster");
     }
+    this.url = /redis_url = "(.*)"/.exec(readFileSync(SETTINGS, "utf8"))?.[1];
   }
 
-  /** Kills a master with -9; says when, and who will follow it. */
-  async killMaster() {
+  /** Where a server listens that is the only one. */
+  async port() {
+    const [port, ...others] = await ports();
+    if (others.length > 0) {
+      throw new Error("there are several servers: run this by tests/with-redis single");
+    }
+    return port;
+  }
+
+  /** The masters, each with the replica that will follow it: `{ port, replica }`. */
+  async masters() {
     const masters = (await Promise.all((await ports()).map(replicaOf))).filter(Boolean);
     if (masters.length === 0) {
       throw new Error("no master has a replica");
     }
+    return masters;
+  }
+
+  /** Kills a master with -9, any one; says when, and who will follow it. */
+  async killMaster(master) {
+    const masters = master ? [master] : await this.masters();
     const { port, replica } = masters[Math.floor(Math.random() * masters.length)];
-    const pid = Number(await readFile(path.join(DIR, `redis-${port}.pid`), "utf8"));
-    process.kill(pid, "SIGKILL");
+    process.kill(await pidOf(port), "SIGKILL");
     return { at: performance.now(), port, replica };
+  }
+
+  /** Cuts masters off from their replicas, which learn nothing any more; gives a function that lets these go on. */
+  async cutReplicas(masters) {
+    const pids = await Promise.all(masters.map(({ replica }) => pidOf(replica)));
+    pids.forEach((pid) => process.kill(pid, "SIGSTOP"));
+    await Promise.all(masters.map(({ port }) => ask(port, "client", "kill", "type", "replica")));
+    return () => pids.forEach((pid) => process.kill(pid, "SIGCONT"));
+  }
+
+  /** How many keys a server has whose names look so. */
+  async keys(port, pattern) {
+    const said = await ask(port, "--scan", "--pattern", pattern);
+    return said.split("\n").filter(Boolean).length;
+  }
+
+  /** Changes a setting of the only server. */
+  async configure(name, value) {
+    await ask(await this.port(), "config", "set", name, value);
+  }
+
+  /** Has the only server write everything down at once from now on, so that its death costs nothing. */
+  async keepEverything() {
+    const port = await this.port();
+    await ask(port, "config", "set", "appendfsync", "always", "appendonly", "yes");
+    await until("a file of everything", async () => {
+      return (await ask(port, "info", "persistence")).includes("aof_rewrite_in_progress:0");
+    });
+  }
+
+  /** Kills the only server with -9. */
+  async kill() {
+    process.kill(await pidOf(await this.port()), "SIGKILL");
+  }
+
+  /** Starts the only server again, with all that it wrote down; says when it answered. */
+  async start() {
+    const port = await this.port();
+    this.#spawn(port, ["--appendonly", "yes", "--appendfsync", "always"]);
+    await until("an answer of Redis", async () => (await ask(port, "ping").catch(() => "")).startsWith("PONG"));
+    return performance.now();
   }
 
   /** Waits until the replica of a master that died answers in its place. */
@@ -49,15 +108,19 @@ export class Redis {
   async bringBack({ port, replica }) {
     const cluster = (await ask(replica, "cluster", "info")).includes("cluster_state");
     const args = cluster ? [] : ["--replicaof", "127.0.0.1", String(replica)];
-    const server = spawn("redis-server", [path.join(DIR, `redis-${port}.conf`), ...args], { stdio: "ignore" });
-    this.#started.push(server);
+    this.#spawn(port, args);
     await until(`${port} as a replica`, async () => {
       const said = await ask(port, "info", "replication").catch(() => "");
       return said.includes("master_link_status:up") && (await replicaOf(replica)) !== undefined;
     });
   }
 
-  /** Ends what `bringBack` started. */
+  #spawn(port, args) {
+    const server = spawn("redis-server", [path.join(DIR, `redis-${port}.conf`), ...args], { stdio: "ignore" });
+    this.#started.push(server);
+  }
+
+  /** Ends what was started here. */
   async stop() {
     for (const server of this.#started.filter(({ exitCode, signalCode }) => exitCode === null && signalCode === null)) {
       const ended = once(server, "exit");
@@ -71,6 +134,10 @@ export class Redis {
 async function ports() {
   const names = await readdir(DIR);
   return names.flatMap((name) => /^redis-(\d+)\.conf$/.exec(name)?.[1] ?? []).map(Number);
+}
+
+async function pidOf(port) {
+  return Number(await readFile(path.join(DIR, `redis-${port}.pid`), "utf8"));
 }
 
 /** A master's replica that has all data; none if this is no master, or is gone. */

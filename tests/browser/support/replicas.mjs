@@ -10,6 +10,9 @@ const READY_LIMIT = 20_000;
 /** Longer than nginx' `fail_timeout`. */
 export const DRAIN_DELAY = 2;
 
+/** What all keys in Redis begin with. */
+export const PREFIX = `test-driver-${process.pid}:`;
+
 /** One gateway, which comes back at the same address. */
 class Replica {
   /** Whether somebody who asks it directly, without nginx, may still do so. */
@@ -67,6 +70,13 @@ class Replica {
     this.#keepLog();
   }
 
+  /** The value of a series in a scrape; 0 if it is not there. */
+  async metric(series) {
+    const text = await (await fetch(`${this.origin}/metrics`)).text();
+    const line = text.split("\n").find((line) => line.startsWith(`${series} `));
+    return Number(line?.slice(series.length) ?? 0);
+  }
+
   async #isReady() {
     const answer = await fetch(`${this.origin}/readyz`).catch(() => undefined);
     return answer?.status === 200;
@@ -95,8 +105,8 @@ export class Replicas {
   #folder;
   #balancer;
 
-  /** Starts `count` with the tenants in `folder`; they keep their sessions in `redis`. */
-  static async start(folder, redis, secret, count = 3) {
+  /** Starts `count` with the tenants in `folder`; they keep their sessions in `redis`. `settings` are further variables. */
+  static async start(folder, redis, secret, { count = 3, settings = {} } = {}) {
     const replicas = new Replicas();
     const [port, innerPort, ...ports] = await lastingPorts(2 + count);
     replicas.#folder = folder;
@@ -107,9 +117,11 @@ export class Replicas {
       LYCHGATE_PUBLIC_URL: replicas.origin,
       LYCHGATE_TENANTS: path.join(folder, "tenants"),
       LYCHGATE_SECRET_FILE: path.join(folder, "secret.key"),
-      LYCHGATE_SESSIONS__REDIS_PREFIX: `test-driver-${process.pid}:`,
+      LYCHGATE_REPLICAS: String(count),
+      LYCHGATE_SESSIONS__REDIS_PREFIX: PREFIX,
       LYCHGATE_SERVER__DRAIN_DELAY: `${DRAIN_DELAY}s`,
       LYCHGATE_LOG__LEVEL: "info",
+      ...settings,
     };
     replicas.all = ports.map((port, at) => {
       const args = ["serve", "--config", redis.settings, "--listen", `127.0.0.1:${port}`, "--data", `data-${at}`];
