@@ -73,6 +73,36 @@ test("the files that the chart renders start a gateway in which a person signs i
   assert.equal((await pod.run("Pod/rel-lychgate-test-ready")).code, 1);
 });
 
+test("a tenant that an upgrade brings is served by the pod that runs, and a bad one changes nothing", async () => {
+  const { origin, values } = await newValues();
+  const pod = await scene.pod(values, objects());
+  const { gateway } = pod;
+  const early = scene.client();
+  await early.signIn(`${origin}/acme/login`, ada);
+
+  const initech = newClient("initech");
+  const tenants = {
+    ...values.tenants,
+    initech: {
+      config: { issuer: provider.issuer, client_id: initech.client_id },
+      secrets: { client_secret: { existing: true } },
+    },
+  };
+  await pod.update({ ...values, tenants }, objects({ "initech.client_secret": initech.client_secret }));
+  await gateway.until(() => /"added":"[^"]*initech/.test(gateway.log), "took initech over");
+  const page = await scene.client().signIn(`${origin}/initech/login`, ada);
+  assert.equal(new URL(page.url).pathname, "/initech/dashboard");
+  assert.equal((await early.json(`${origin}/acme/session`)).status, 200, "nobody was signed out");
+
+  const bad = { ...tenants, acme: { ...values.tenants.acme, config: { issuer: provider.issuer, clientid: "a typo" } } };
+  await pod.update({ ...values, tenants: bad }, objects({ "initech.client_secret": initech.client_secret }));
+  await gateway.until(() => gateway.log.includes("clientid: unknown key"), "told of the typo");
+  assert.equal((await early.json(`${origin}/acme/session`)).status, 200);
+  const again = await scene.client().signIn(`${origin}/acme/login`, ada);
+  assert.equal(new URL(again.url).pathname, "/acme/dashboard", "acme goes on as it was");
+  assert.equal(await gateway.stop(), 0);
+});
+
 test("two pods of the chart on one Redis know the same people", async () => {
   const password = scene.secrets.note("redis_password", randomUUID());
   const redis = await scene.starts(startRedis(password));
@@ -145,8 +175,8 @@ function newClient(tenant) {
   return clients.get(tenant);
 }
 
-/** What is in the cluster besides: one tenant's secret, and all of another's. */
-function objects() {
+/** What is in the cluster besides: one tenant's secret, all of another's, and what `secrets` adds. */
+function objects(secrets = {}) {
   const globex = newClient("globex");
   const file = `issuer = "${provider.issuer}"
 client_id = "${globex.client_id}"
@@ -154,7 +184,7 @@ client_secret_file = "/etc/lychgate/secrets/globex.client_secret"
 `;
   return [
     secret("acme-oidc", { "client-secret": newClient("acme").client_secret }),
-    secret("tenant-secrets", { "globex.client_secret": globex.client_secret }),
+    secret("tenant-secrets", { "globex.client_secret": globex.client_secret, ...secrets }),
     object("ConfigMap", "tenants-of-sales", { data: { "globex.toml": file } }),
   ];
 }

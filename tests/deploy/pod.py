@@ -28,7 +28,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 CHART = REPOSITORY / "deploy" / "helm" / "lychgate"
 HELM = REPOSITORY / ".tools" / "deploy" / "helm4"
 BINARY = REPOSITORY / "target" / "debug" / "lychgate"
-PROGRAM = "/usr/local/bin/lychgate"
+PROGRAM = "/usr/bin/lychgate"  # as in the image; a test compares
 CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 NODE_FILES = ["/etc/resolv.conf", "/etc/nsswitch.conf"]
 
@@ -106,7 +106,7 @@ class Pod:
 
     def environment(self):
         """The variables that the container gets, those of the pod itself included."""
-        variables = {"PATH": "/usr/local/bin"}
+        variables = {"PATH": "/usr/bin"}
         own = {"metadata.name": "lychgate-0", "metadata.namespace": self.workload["metadata"]["namespace"]}
         for entry in self.container.get("env", []):
             source = entry.get("valueFrom")
@@ -197,7 +197,8 @@ def main():
         pod.publish()
     else:
         sys.exit(f"{verb} is neither make nor publish")
-    print(json.dumps({"command": pod.command(), "environment": chroot_environment(pod.environment())}))
+    template = json.dumps(pod.workload["spec"], sort_keys=True)
+    print(json.dumps({"command": pod.command(), "environment": chroot_environment(pod.environment()), "pod": template}))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import re
 import shutil
 
 import pytest
-from conftest import CHART, HELMS, RELEASE, ci_values, hash_of, in_every_ci, merged, nested, notes, render, render_text
+from conftest import CHART, HELMS, RELEASE, REPOSITORY, ci_values, hash_of, in_every_ci, merged, nested, notes, render, render_text
 
 REDIS = {
     "sessions": {"store": "redis", "redis": {"url": "rediss://redis.internal:6379"}},
@@ -111,6 +111,31 @@ def test_it_rolls_the_pods_if_values_want_that(change):
 def test_a_change_of_server_settings_rolls_the_pods(change):
     annotation = lambda values: render(values).pod["metadata"]["annotations"]["lychgate/settings"]
     assert annotation(ACME) != annotation(merged(ACME, change))
+
+
+def reloadable():
+    """The keys of `lychgate.toml` that a reload takes over, as the binary's source has them."""
+    source = (REPOSITORY / "src" / "config" / "keys.rs").read_text()
+    return re.findall(r'"(\w+)"', re.search(r"RELOADABLE: &\[&str\] = &\[(.*?)\];", source, re.S)[1])
+
+
+def test_a_change_of_what_a_reload_takes_over_keeps_the_pods():
+    template = (CHART / "templates" / "_settings.tpl").read_text()
+    assert re.findall(r'"(\w+)"', re.search(r"omit \$settings (.*?)\)", template)[1]) == reloadable()
+    before, after = render(ACME), render(merged(ACME, {"config": {"trusted_proxies": ["10.0.0.0/8"], "list_tenants": True}}))
+    assert before.settings != after.settings
+    assert hash_of(before.pod) == hash_of(after.pod)
+
+
+def test_the_first_tenant_and_the_last_one_keep_the_pods():
+    none, one = render(URL), render(ACME)
+    assert (none.settings["allow_no_tenants"], one.settings["allow_no_tenants"]) == (True, False)
+    assert hash_of(none.pod) == hash_of(one.pod)
+
+
+def test_settings_of_values_win_over_what_the_chart_suggests():
+    settings = render(merged(ACME, {"config": {"on_invalid_tenant": "fail", "allow_no_tenants": True}})).settings
+    assert (settings["on_invalid_tenant"], settings["allow_no_tenants"]) == ("fail", True)
 
 
 def test_an_upgrade_of_the_chart_alone_keeps_the_pods(tmp_path):

@@ -2,13 +2,15 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
+import tempfile
 
 import pytest
 import yaml
-from conftest import NAMESPACE, REPOSITORY, in_every_ci, ci_values, merged, render
-from test_render import ACME, TENANT, URL
+from conftest import NAMESPACE, REPOSITORY, in_every_ci, merged, render
+from test_render import ACME, URL
 
 ROOT = [] if os.geteuid() == 0 else ["sudo", "-n"]
 POD = [*ROOT, sys.executable, str(REPOSITORY / "tests" / "deploy" / "pod.py")]
@@ -17,6 +19,18 @@ DEPLOYMENT = "Deployment/rel-lychgate"
 
 def openssl(*arguments):
     return subprocess.run(["openssl", *arguments], capture_output=True, check=True, text=True).stdout
+
+
+def test_the_pod_is_that_of_the_image():
+    image = (REPOSITORY / "deploy" / "docker" / "Dockerfile").read_text()
+    said = {word: re.findall(rf"^{word} (.*)$", image, re.M)[-1] for word in ("USER", "EXPOSE", "ENTRYPOINT", "CMD", "WORKDIR")}
+    objects = render()
+    security = objects.pod["spec"]["securityContext"]
+    assert said["USER"] == f"{security['runAsUser']}:{security['runAsGroup']}"
+    assert said["EXPOSE"].split() == [str(port["containerPort"]) for port in objects.container["ports"]]
+    assert json.loads(said["CMD"]) == objects.container["args"]
+    assert "command" not in objects.container and json.loads(said["ENTRYPOINT"]) == ["/usr/bin/lychgate"]
+    assert said["WORKDIR"] == objects.settings["data"]
 
 
 @pytest.fixture(scope="session")
@@ -74,7 +88,7 @@ class Pod:
 
     def run(self, *arguments):
         command, environment = self.made["command"], self.made["environment"]
-        program = command.index("/usr/local/bin/lychgate") + 1
+        program = command.index("/usr/bin/lychgate") + 1
         command = command[:program] + list(arguments or command[program:])
         if ROOT:
             command = [*ROOT, "env", "-i", *(f"{k}={v}" for k, v in environment.items()), *command]
@@ -83,8 +97,6 @@ class Pod:
 
 @pytest.fixture
 def make_pod():
-    import tempfile
-
     roots = []
 
     def make(values, around, workload=DEPLOYMENT):

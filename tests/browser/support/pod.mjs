@@ -37,7 +37,10 @@ export class Pod {
   /** Other values or other objects arrive in the volumes of the pod, as an upgrade or another team brings them. */
   async update(values, objects) {
     this.#asked = { ...this.#asked, values, objects };
-    await this.#ask("publish");
+    const made = await this.#ask("publish");
+    if (made.pod !== this.#made.pod) {
+      throw new Error("the pod itself would change: a cluster would replace it");
+    }
   }
 
   /** Runs another pod of the release to its end, as `helm test` does: `{ code, output }`. */
@@ -75,9 +78,9 @@ export class Pod {
   }
 }
 
-async function runToEnd([program, ...args], options = {}, input = "") {
-  const child = spawn(program, args, { ...options, stdio: ["pipe", "pipe", "pipe"] });
-  child.stdin.end(input);
+async function runToEnd([program, ...args], options = {}, input = undefined) {
+  const child = spawn(program, args, { ...options, stdio: [input === undefined ? "ignore" : "pipe", "pipe", "pipe"] });
+  child.stdin?.end(input);
   const [out, err, [code]] = await Promise.all([text(child.stdout), text(child.stderr), once(child, "close")]);
   return { code, output: code === 0 ? out : out + err };
 }

@@ -76,8 +76,16 @@ sessions.redis_prefix: sessions.redis.keyPrefix
 {{- if .Values.tls.existingSecret -}}
   {{- $_ := set $ours "tls" (dict "certificate_file" "/etc/lychgate/tls/tls.crt" "key_file" "/etc/lychgate/tls/tls.key") -}}
 {{- end -}}
-{{- $settings := mustMergeOverwrite (dict "on_invalid_tenant" "skip") (deepCopy .Values.config) $ours -}}
-{{- toYaml $settings -}}
+{{- $ownTenants := include "lychgate.tenants" . | fromYaml -}}
+{{- $noTenants := not (or $ownTenants .Values.tenantFiles.existingConfigMaps .Values.tenantFiles.existingSecrets) -}}
+{{- $defaults := dict "on_invalid_tenant" "skip" "allow_no_tenants" $noTenants -}}
+{{- toYaml (mustMergeOverwrite $defaults (deepCopy .Values.config) $ours) -}}
+{{- end -}}
+
+{{/* Those of them that are read at the start alone: all but the keys that a reload takes over. */}}
+{{- define "lychgate.fixedSettings" -}}
+{{- $settings := include "lychgate.settings" . | fromYaml -}}
+{{- toYaml (omit $settings "tenants" "templates" "trusted_proxies" "metrics_allow" "list_tenants" "on_invalid_tenant" "allow_no_tenants") -}}
 {{- end -}}
 
 {{/* The tenants that are on, as YAML: id to values. */}}
