@@ -11,8 +11,14 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
+use time::format_description::BorrowedFormatItem;
 use time::format_description::well_known::Rfc3339;
+use time::macros::format_description;
 use tokio::time::Instant;
+
+/// RFC 3339 in UTC with milliseconds.
+const STAMP: &[BorrowedFormatItem<'_>] =
+    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
 
 /// Seconds since the Unix epoch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -80,10 +86,17 @@ impl Clock {
 
     /// The present moment.
     pub fn now(&self) -> Timestamp {
-        #[expect(clippy::disallowed_methods, reason = "the one place that asks the system")]
-        let now = OffsetDateTime::now_utc().unix_timestamp();
-        let moved = self.passed.load(Ordering::Relaxed).saturating_add(self.set_by.load(Ordering::Relaxed));
-        Timestamp(now).plus(moved)
+        Timestamp(system_time().unix_timestamp()).plus(self.moved())
+    }
+
+    /// The present moment for a log, such as `2026-11-23T14:00:00.123Z`.
+    pub fn stamp(&self) -> String {
+        let now = system_time().checked_add(time::Duration::seconds(self.moved()));
+        now.and_then(|now| now.format(STAMP).ok()).unwrap_or_else(|| self.now().to_string())
+    }
+
+    fn moved(&self) -> i64 {
+        self.passed.load(Ordering::Relaxed).saturating_add(self.set_by.load(Ordering::Relaxed))
     }
 
     /// How long this process has run.
@@ -103,6 +116,11 @@ impl Clock {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "the one place that asks the system")]
+fn system_time() -> OffsetDateTime {
+    OffsetDateTime::now_utc()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,6 +129,15 @@ mod tests {
     fn a_timestamp_reads_as_a_date() {
         assert_eq!(Timestamp(0).to_string(), "1970-01-01T00:00:00Z");
         assert_eq!(Timestamp(i64::MAX).to_string(), i64::MAX.to_string());
+    }
+
+    #[test]
+    fn a_stamp_has_milliseconds_and_moves_with_its_clock() {
+        let clock = Clock::system();
+        clock.advance(-clock.now().0);
+        let stamp = clock.stamp();
+        assert!(stamp.starts_with("1970-01-01T00:00:0") && stamp.ends_with('Z'), "{stamp}");
+        assert_eq!(stamp.len(), "1970-01-01T00:00:00.000Z".len());
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub use self::keys::key_ring;
 pub use self::live::LiveGateway;
 pub use self::reloads::{Rejection, ReloadOutcome, ReloadResult, Trigger};
 use self::renewals::Renewals;
+use crate::audit::{self, Audit, Event, Kind};
 use crate::clock::Clock;
 use crate::config::{OnInvalidTenant, Settings, TenantSettings};
 use crate::key_ring::{KeyFileError, KeyRing, MalformedKey};
@@ -44,6 +45,8 @@ pub struct Gateway {
     pub passwords: Arc<PasswordDesk>,
     /// Whose tokens are being renewed.
     pub renewals: Arc<Renewals>,
+    /// What happened, line by line.
+    pub audit: Arc<Audit>,
     /// Templates.
     pub pages: Arc<Pages>,
     /// Counters.
@@ -77,6 +80,9 @@ pub enum GatewayError {
     /// The files of the root secret cannot be used.
     #[error("root secret")]
     KeyFile(#[from] KeyFileError),
+    /// The audit log cannot be written.
+    #[error(transparent)]
+    Audit(#[from] audit::OpenError),
     /// The session database cannot be opened.
     #[error("sessions")]
     Sessions(#[from] OpenError),
@@ -105,6 +111,9 @@ impl Gateway {
         make_private_folder(&settings.data_dir)?;
         let ring = key_ring(settings)?;
         keys::tell(&metrics, &ring, true);
+        let audit = Audit::open(&settings.audit, Arc::clone(&ring), clock.clone(), metrics.clone())?;
+        let key = ring.active().id().to_string();
+        audit.record(Event::new(Kind::ProcessStarted).version(env!("CARGO_PKG_VERSION")).key(&key));
         let providers = Providers::new(clock.clone(), metrics.clone());
         let mut tenants = Vec::new();
         for tenant in &settings.tenants {
@@ -125,6 +134,8 @@ impl Gateway {
         for tenant in &tenants {
             tenant.introduce(&metrics);
         }
+        sessions.report_to(Arc::clone(&audit));
+        audit.record(Event::new(Kind::ConfigApplied).trigger(Trigger::Startup.as_str()).count(tenants.len()));
         metrics.tenants.with_label_values(&["active"]).set(tenants.len() as i64);
         Ok(Self {
             tenants: Tenants::new(settings, tenants),
@@ -133,6 +144,7 @@ impl Gateway {
             sessions,
             passwords: Arc::new(PasswordDesk::new(clock.clone())),
             renewals: Renewals::new(clock.clone()),
+            audit,
             pages,
             metrics,
             clock,
@@ -159,6 +171,7 @@ impl Gateway {
             ring: self.ring.clone(),
             sessions: self.sessions.clone(),
             passwords: self.passwords.clone(),
+            audit: self.audit.clone(),
             renewals: self.renewals.clone(),
             pages,
             metrics: self.metrics.clone(),

@@ -6,13 +6,14 @@
 //! | --- | --- | --- |
 //! | 0 ground | [`clock`], [`secret`], [`key_ring`], [`tenant_id`], [`net`], [`metrics`], [`request_path`], [`credentials`], [`pages`] | time, secrets, the keys that others derive from, the validated slug, hashes of passwords, addresses, every Prometheus series, the one form of a path, templates → HTML |
 //! | 1 asked for | [`config`] | settings: raw → resolved and checked, all faults at once |
-//! | 2 skills | [`oidc`], [`session`], [`policy`], [`local`], [`upstream`] | unaware of one another: the protocol; the record and its stores; who may pass; local accounts; the applications behind us |
+//! | 2 skills | [`oidc`], [`session`], [`policy`], [`local`], [`upstream`], [`audit`] | unaware of one another: the protocol; the record and its stores; who may pass; local accounts; the applications behind us; what happened, line by line |
 //! | 3 domain | [`tenant`], [`gateway`] | a tenant, found once a request; the one state struct |
 //! | 4 use cases | [`flow`], [`reload`] | the product in domain words, no HTTP types; changed files while it runs |
 //! | 5 the outside | [`web`], [`server`] | routes, handlers, problems; accept, limit, time out, drain |
 //! | 6 roof | [`cli`] | commands, logs, exit codes |
 //! | annex | [`demo`] | the embedded provider; imports the ground floor and [`server`] only |
 
+pub mod audit;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -11,8 +11,9 @@ const MAX_LINES: usize = 800;
 /// The modules of the ground floor that its other modules may use.
 const CELLAR: &[&str] = &["tenant_id", "clock", "secret"];
 
-/// On one floor, the first may use the second: the state struct holds tenants; readiness asks whether we drain.
-const NEIGHBOURS: &[(&str, &str)] = &[("gateway", "tenant"), ("web", "server")];
+/// On one floor, the first may use the second: the state struct holds tenants; readiness asks whether we drain; what ends
+/// a session is told to the audit log.
+const NEIGHBOURS: &[(&str, &str)] = &[("gateway", "tenant"), ("web", "server"), ("session", "audit")];
 
 /// Each big dependency and its homes.
 const HOMES: &[(&str, &[&str])] = &[
@@ -40,6 +41,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("bcrypt", &["credentials"]),
     ("governor", &["local"]),
     ("rpassword", &["cli"]),
+    ("gethostname", &["audit"]),
 ];
 
 /// What asks the system for the time, which only `clock` may.

@@ -1,6 +1,7 @@
 //! The command line: what can be asked for, what comes out, exit codes. The only home of clap and of what prints.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "commands speak to people")]
 
+mod audit;
 mod check;
 mod demo;
 mod doctor;
@@ -113,6 +114,9 @@ The demo reads no settings file, no tenant file and no variable. Of the settings
     /// See who is signed in, and end that; also while a gateway runs
     #[command(subcommand)]
     Sessions(SessionsCommand),
+    /// Check an audit log
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
     /// Print a new root secret; list, rotate and drop the keys in use
     #[command(
         after_help = "Example: lychgate secret > /etc/lychgate/secret.key, then secret_file = \"/etc/lychgate/secret.key\""
@@ -303,6 +307,7 @@ fn run(cli: Cli) -> Exit {
         Some(Command::Secret { command: Some(command) }) => {
             with_settings(cli.config, |loaded| block_on(secret::run(&loaded.settings, command)))
         }
+        Some(Command::Audit(command)) => audit::run(&command),
         Some(Command::Completions { shell }) => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut definition(), "lychgate", &mut script);

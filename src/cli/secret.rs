@@ -6,7 +6,8 @@ use std::fmt::Write as _;
 
 use clap::Subcommand;
 
-use super::{Exit, put, serve, users};
+use super::{Exit, audit, put, serve, users};
+use crate::audit::Audit;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::key_ring::{KeyFile, KeyId, RingFiles, RingKey, SETTLED_AFTER};
@@ -41,17 +42,33 @@ pub(super) fn print() -> Exit {
 
 /// Does what `command` says.
 pub(super) async fn run(settings: &Settings, command: SecretCommand) -> Exit {
+    let (words, key) = match &command {
+        SecretCommand::List => ("", None),
+        SecretCommand::Rotate { activate: false } => ("secret rotate", None),
+        SecretCommand::Rotate { activate: true } => ("secret rotate --activate", None),
+        SecretCommand::Drop { id } => ("secret drop", Some(id.to_string())),
+    };
+    let audit = match audit::open(settings) {
+        _ if words.is_empty() => Audit::off(),
+        Ok(audit) => audit,
+        Err(error) => {
+            eprintln!("lychgate secret: {error}");
+            return Exit::Failure;
+        }
+    };
     let done = match &command {
         SecretCommand::Rotate { activate: false } => prepare(settings),
         SecretCommand::Rotate { activate: true } => activate(settings),
         SecretCommand::List => list(settings).await,
         SecretCommand::Drop { id } => drop_key(settings, *id).await,
     };
+    let event = audit::action(words);
+    let event = key.iter().fold(event, |event, key| event.key(key));
     match done {
-        Ok(text) => put(&text),
+        Ok(text) => audit::record(&audit, event, put(&text)).await,
         Err(error) => {
             eprintln!("lychgate secret: {}", serve::chain(&*error));
-            Exit::Failure
+            audit::record(&audit, event.failed("refused"), Exit::Failure).await
         }
     }
 }

@@ -79,7 +79,7 @@ pub(super) async fn serve(
     metrics.build_info.with_label_values(&build).set(1);
 
     let gateway = live.now();
-    let (sessions, renewals) = (gateway.sessions.clone(), gateway.renewals.clone());
+    let (sessions, renewals, audit) = (gateway.sessions.clone(), gateway.renewals.clone(), gateway.audit.clone());
     let keep_fresh = tokio::spawn(gateway.providers.clone().keep_fresh());
     let keep_keys = tokio::spawn(live.clone().keep_keys());
     let keep_informed = tokio::spawn(sessions.clone().keep_informed());
@@ -117,6 +117,8 @@ pub(super) async fn serve(
     keep_swept.abort();
     keep_watched.abort();
     renewals.settled().await;
+    // It has said so itself.
+    let _ = audit.close().await;
     sessions.close().await;
     Ok(())
 }

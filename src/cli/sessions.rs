@@ -9,8 +9,9 @@ use clap::Args;
 use serde_json::json;
 
 use super::users::{aligned, plain, sessions as open};
-use super::{Exit, put, serve};
-use crate::config::Settings;
+use super::{Exit, audit, put, serve};
+use crate::audit::Audit;
+use crate::config::{Settings, Subjects};
 use crate::pages::browser_name;
 use crate::session::{EndReason, ListedSession, Sessions, StoreError, UserRecord};
 use crate::tenant_id::TenantId;
@@ -50,9 +51,26 @@ pub(super) async fn list(settings: &Settings, whose: &WhoseArgs, as_json: bool) 
 
 /// Ends the sessions.
 pub(super) async fn revoke(settings: &Settings, whose: &WhoseArgs) -> Exit {
-    match revoked(settings, whose).await {
-        Ok(ended) => put(&format!("{ended} session{} ended\n", if ended == 1 { "" } else { "s" })),
-        Err(error) => failed("revoke", &*error),
+    let audit = match audit::open(settings) {
+        Ok(audit) => audit,
+        Err(error) => return failed("revoke", &*Box::<dyn std::error::Error>::from(error)),
+    };
+    let mut event = audit::action("sessions revoke");
+    if let Some(tenant) = &whose.tenant {
+        event = event.tenant(tenant);
+    }
+    if let (Some(user), Subjects::Raw) = (&whose.user, settings.audit.subjects) {
+        event = event.target(user);
+    }
+    match revoked(settings, whose, &audit).await {
+        Ok(ended) => {
+            let exit = put(&format!("{ended} session{} ended\n", if ended == 1 { "" } else { "s" }));
+            audit::record(&audit, event.count(ended), exit).await
+        }
+        Err(error) => {
+            let exit = failed("revoke", &*error);
+            audit::record(&audit, event.failed("store_unavailable"), exit).await
+        }
     }
 }
 
@@ -72,9 +90,10 @@ async fn listed(settings: &Settings, whose: &WhoseArgs, as_json: bool) -> Done<S
     Ok(if as_json { lines(&known) } else { table(&known) })
 }
 
-async fn revoked(settings: &Settings, whose: &WhoseArgs) -> Done<usize> {
+async fn revoked(settings: &Settings, whose: &WhoseArgs, audit: &Arc<Audit>) -> Done<usize> {
     let mut ended = 0;
     if let Some(sessions) = open(settings).await? {
+        sessions.report_to(Arc::clone(audit));
         let known = find(settings, &sessions, whose).await?;
         for of_tenant in known.chunk_by(|one, next| one.tenant == next.tenant) {
             let ids: Vec<_> = of_tenant.iter().map(|known| known.session.id_hash).collect();

@@ -7,8 +7,8 @@ use std::path::Path;
 
 use clap::Args;
 
-use super::{Exit, say_faults};
-use crate::config::{self, Faults, PasswordLine, Sources};
+use super::{Exit, audit, block_on, say_faults};
+use crate::config::{self, Faults, PasswordLine, Sources, Subjects};
 use crate::credentials::{PasswordHash, canonical_name, check_name};
 use crate::secret::{ExposeSecret as _, SecretString};
 use crate::tenant_id::TenantId;
@@ -44,23 +44,36 @@ impl From<io::Error> for Failed {
 
 /// Makes an account.
 pub(super) fn add(account: &Account, sources: &Sources) -> Exit {
-    ended("add", change(account, sources, true))
+    ended("add", account, sources, change(account, sources, true))
 }
 
 /// Changes an account's password.
 pub(super) fn passwd(account: &Account, sources: &Sources) -> Exit {
-    ended("passwd", change(account, sources, false))
+    ended("passwd", account, sources, change(account, sources, false))
 }
 
-fn ended(command: &str, result: Result<(), Failed>) -> Exit {
+fn ended(command: &str, account: &Account, sources: &Sources, result: Result<(), Failed>) -> Exit {
     match result {
-        Ok(()) => Exit::Success,
+        Ok(()) => record(command, account, sources),
         Err(Failed::Settings(faults)) => {
             say_faults(&faults);
             Exit::Config
         }
         Err(Failed::Said(why)) => {
             eprintln!("lychgate user {command}: {why}");
+            Exit::Failure
+        }
+    }
+}
+
+fn record(command: &str, account: &Account, sources: &Sources) -> Exit {
+    let settings = config::examine(sources).0;
+    let event = audit::action(&format!("user {command}")).tenant(&account.tenant);
+    let event = if settings.audit.subjects == Subjects::Raw { event.target(&account.name) } else { event };
+    match audit::open(&settings) {
+        Ok(audit) => block_on(async { audit::record(&audit, event, Exit::Success).await }),
+        Err(error) => {
+            eprintln!("lychgate user {command}: it is done, but not in the audit log: {error}");
             Exit::Failure
         }
     }

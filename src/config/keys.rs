@@ -134,6 +134,19 @@ pub(super) const SETTINGS: &[Key] = &[
         r#""500ms""#,
         "How long nothing may change before files count as written; under constant change, four times that.",
     ),
+    with("audit.sink", r#""none""#, "Where the audit log goes: none, stdout, file or syslog."),
+    none("audit.file", r#""/var/log/lychgate/audit.log""#, "The file, where that is `file`; it may be rotated."),
+    with(
+        "audit.syslog",
+        r#""unix:/dev/log""#,
+        "The daemon, where that is `syslog`: unix:/dev/log, udp://host:514 or tcp://host:514.",
+    ),
+    with("audit.subjects", r#""raw""#, "What the audit log says of people: raw (their subject), hashed or omitted."),
+    with(
+        "audit.on_full",
+        r#""drop""#,
+        "While it cannot be written: drop (count lost lines, report the gap) or block (requests wait, then fail).",
+    ),
     with("metrics.tenant_label_limit", "200", "Tenants beyond this many share the metric label `_other`."),
 ];
 

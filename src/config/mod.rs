@@ -3,6 +3,7 @@
 //! `settings` and `tenant` hold the resolved forms; reading and checking live in `read` and its neighbours. Nothing
 //! above this module parses a setting, and nothing resolved can be invalid.
 
+mod audit;
 mod clashes;
 mod fault;
 mod identity;
@@ -29,6 +30,7 @@ mod tokens;
 mod upstream;
 mod values;
 
+pub use audit::{AuditSettings, AuditSink, OnFull, Subjects, SyslogAddress};
 pub use clashes::{between as clashes_between, claims};
 pub use fault::{Fault, Faults};
 pub use identity::{IdentitySettings, IdentityValue};

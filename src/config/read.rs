@@ -12,7 +12,7 @@ use super::layers::{self, Layer, Origin};
 use super::reader::Reader;
 use super::{
     Fault, Faults, LogFormat, LogSettings, MetricsSettings, OnInvalidTenant, Reading, ReloadSettings, ServerSettings,
-    Settings, Sources, TenantSettings, TlsSettings, clashes, store, tenant_files, values,
+    Settings, Sources, TenantSettings, TlsSettings, audit, clashes, store, tenant_files, values,
 };
 use crate::key_ring::RingKey;
 use crate::net::{self, Networks};
@@ -211,6 +211,7 @@ pub(super) fn read_settings(reader: &mut Reader<'_>) -> Settings {
         metrics: MetricsSettings {
             tenant_label_limit: reader.count("metrics.tenant_label_limit", &(0..=100_000)).unwrap_or_default() as usize,
         },
+        audit: audit::read(reader),
         tenants: Vec::new(),
     }
 }

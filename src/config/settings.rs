@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::{StoreSettings, TenantSettings};
+use super::{AuditSettings, StoreSettings, TenantSettings};
 use crate::net::Networks;
 use crate::secret::SecretString;
 
@@ -53,6 +53,8 @@ pub struct Settings {
     pub reload: ReloadSettings,
     /// Bounds on what `/metrics` tells.
     pub metrics: MetricsSettings,
+    /// Where the audit log goes.
+    pub audit: AuditSettings,
     /// The tenants that are good, in order of their ids.
     pub tenants: Vec<TenantSettings>,
 }

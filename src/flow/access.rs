@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use super::trail;
+use crate::audit::{Event, Kind};
 use crate::clock::Timestamp;
 use crate::gateway::Gateway;
 use crate::oidc::AccessToken;
-use crate::policy::{self, Decision, Question, Subject, Verdict};
+use crate::policy::{self, By, Decision, Question, Subject, Verdict};
 use crate::request_path::RequestPath;
 use crate::secret::SecretString;
 use crate::session::{Session, StoreError};
@@ -120,6 +122,18 @@ impl Who {
         }
     }
 
+    /// The refusal of them.
+    fn told(&self, tenant: &Tenant) -> Event {
+        match self {
+            Self::Anybody => trail::event(Kind::AccessDenied, tenant),
+            Self::Session(session) => trail::of_session(Kind::AccessDenied, tenant, session),
+            Self::Bearer(token) => {
+                let issuer = &tenant.settings.provider.issuer;
+                trail::event(Kind::AccessDenied, tenant).subject(issuer, &token.sub).token("bearer")
+            }
+        }
+    }
+
     fn claims(&self) -> Option<&Map<String, Value>> {
         match self {
             Self::Anybody => None,
@@ -155,6 +169,38 @@ pub fn admit<'t>(gateway: &Gateway, tenant: &'t Tenant, knock: Knock<'_>) -> Res
             let known = who.claims().is_none_or(|claims| policy::admits(access, claims).is_ok());
             Ok(Permit { who: if known { who } else { Who::Anybody }, is_public: true })
         }
-        _ => Err(decision),
+        _ => {
+            if let Some(reason) = denied_because(&decision) {
+                let event = who.told(tenant).reason(reason).rule(&decider(tenant, decision.by));
+                let asked = event.method(question.method).host(question.host).path(question.path.as_str());
+                gateway.audit.record(asked);
+            }
+            Err(decision)
+        }
+    }
+}
+
+/// Tells the audit log that `[access]` no longer admits whose session this is.
+pub fn record_refusal(gateway: &Gateway, tenant: &Tenant, session: &Session) {
+    let event = trail::of_session(Kind::AccessDenied, tenant, session).reason("access_refused");
+    gateway.audit.record(event.rule(&decider(tenant, By::Access)));
+}
+
+/// Why somebody is turned away who is known; whoever is not may sign in.
+const fn denied_because(decision: &Decision<'_>) -> Option<&'static str> {
+    match decision.verdict {
+        Verdict::SignIn | Verdict::Allowed | Verdict::Public => None,
+        Verdict::StepUp(_) => Some("step_up_required"),
+        Verdict::MissingScopes(_) => Some("scope_missing"),
+        Verdict::Denied => Some("access_refused"),
+    }
+}
+
+/// What decided, as the tenant's file calls it.
+pub fn decider(tenant: &Tenant, by: By) -> String {
+    match by {
+        By::Access => "[access]".to_owned(),
+        By::Rule(place) => tenant.settings.policy.rules[place].called(place),
+        By::Default => "default_rule".to_owned(),
     }
 }

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::attempt::{self, Attempt, AttemptId, LIFETIME};
+use super::trail;
+use crate::audit::Kind;
 use crate::gateway::Gateway;
 use crate::oidc::{AuthorizationResponse, Expected, Outcome, RedeemError, ResponseError};
 use crate::policy::{self, AccessRefused};
@@ -111,7 +113,8 @@ pub async fn finish(
     place: &Place,
     callback: Callback<'_>,
 ) -> Result<Finished, CallbackError> {
-    let finished = checked(gateway, tenant, place, callback).await;
+    let mut subject = None;
+    let finished = checked(gateway, tenant, place, callback, &mut subject).await;
     let result = match &finished {
         Ok(Finished::SignedIn { .. }) => "ok",
         Ok(Finished::Guest { .. }) => "sign_in_required",
@@ -120,14 +123,24 @@ pub async fn finish(
     let metrics = &gateway.metrics;
     let labels = [metrics.tenant(tenant.id()), tenant.provider.label(), result];
     metrics.sign_ins_total.with_label_values(&labels).inc();
+    // Success is told where the session is at hand.
+    if result != "ok" {
+        let failed = trail::event(Kind::SignInFailed, tenant).reason(result);
+        gateway.audit.record(match &subject {
+            Some(sub) => failed.subject(&tenant.settings.provider.issuer, sub),
+            None => failed,
+        });
+    }
     finished
 }
 
+/// Finishes it; `subject` is who it is about, as soon as that is known.
 async fn checked(
     gateway: &Gateway,
     tenant: &Tenant,
     place: &Place,
     callback: Callback<'_>,
+    subject: &mut Option<String>,
 ) -> Result<Finished, CallbackError> {
     let response = callback.response?;
     let attempt = own_attempt(gateway, tenant, &response.unverified_state, callback.unverified_attempt)?;
@@ -157,6 +170,7 @@ async fn checked(
     };
     let redirect_uri = place.url("/callback");
     let redeemed = tenant.provider.redeem(&code, &redirect_uri, &attempt.pkce_verifier(), &expected).await?;
+    *subject = Some(redeemed.sub.clone());
     policy::admits(&tenant.settings.policy.access, &redeemed.claims)?;
 
     let seen = seen_user(tenant, &redeemed.sub, &redeemed.claims);
@@ -182,6 +196,7 @@ async fn checked(
             },
         )
         .await?;
+    trail::signed_in(gateway, tenant, &session);
     // A form that another site posts brings no session's cookie; the attempt then knows whose place this session takes.
     let previous = callback.previous.map(|session| session.handle()).or(attempt.asked.previous);
     after_sign_in(gateway, tenant, previous.as_deref(), &seen).await;

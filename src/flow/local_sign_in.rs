@@ -6,6 +6,8 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::callback::after_sign_in;
+use super::trail;
+use crate::audit::Kind;
 use crate::clock::Timestamp;
 use crate::config::{LOCAL_ISSUER, LocalUser};
 use crate::gateway::Gateway;
@@ -14,9 +16,6 @@ use crate::policy::{self, AccessRefused};
 use crate::secret::SecretString;
 use crate::session::{NewSession, SeenUser, Session, StoreError};
 use crate::tenant::{Place, ReturnTo, ReturnToError, Tenant};
-
-/// The label `provider` of these sign-ins.
-const PROVIDER: &str = "local";
 
 /// What the form brought.
 #[derive(Debug)]
@@ -81,11 +80,15 @@ pub async fn sign_in(
     let result = signed_in.as_ref().map_or_else(LocalSignInError::code, |_| "ok");
     let metrics = &gateway.metrics;
     let label = metrics.tenant(tenant.id());
-    metrics.sign_ins_total.with_label_values(&[label, PROVIDER, result]).inc();
+    metrics.sign_ins_total.with_label_values(&[label, trail::LOCAL, result]).inc();
     if let Err(LocalSignInError::Local(error)) = &signed_in
         && let Some(limit) = error.limit()
     {
         metrics.rate_limited_requests_total.with_label_values(&[label, limit]).inc();
+    }
+    if result != "ok" {
+        // Not the name: a password may have been typed in its place.
+        gateway.audit.record(trail::local_event(Kind::SignInFailed, tenant).reason(result));
     }
     signed_in
 }
@@ -127,7 +130,8 @@ async fn checked(
         user_agent: request.user_agent,
         address: Some(address),
     };
-    let (cookie, _) = gateway.sessions.create(tenant.id(), &tenant.settings.session, new).await?;
+    let (cookie, session) = gateway.sessions.create(tenant.id(), &tenant.settings.session, new).await?;
+    trail::signed_in(gateway, tenant, &session);
     let previous = request.previous.map(|session| session.handle());
     after_sign_in(gateway, tenant, previous.as_deref(), &seen).await;
     Ok((cookie, return_to))

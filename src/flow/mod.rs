@@ -9,3 +9,4 @@ pub mod renewal;
 pub mod revocation;
 pub mod sign_in;
 pub mod sign_out;
+mod trail;

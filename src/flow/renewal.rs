@@ -9,6 +9,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::trail;
+use crate::audit::{Event, Kind, Witness};
 use crate::clock::{Clock, Timestamp};
 use crate::gateway::Gateway;
 use crate::gateway::renewals::{Outcome, RenewalError, Renewals, Turn, Waiting};
@@ -129,6 +131,9 @@ fn begin(gateway: &Gateway, tenant: &Tenant, session: &Arc<Session>, audience: O
             sessions: gateway.sessions.clone(),
             renewals: gateway.renewals.clone(),
             metrics: gateway.metrics.clone(),
+            witness: gateway.audit.witness(),
+            renewed: trail::of_session(Kind::SessionRenewed, tenant, session),
+            failed: trail::of_session(Kind::SessionRenewalFailed, tenant, session),
             clock: gateway.clock.clone(),
             provider: tenant.provider.clone(),
             organizations: tenant.settings.sign_in.organizations.clone(),
@@ -160,6 +165,9 @@ struct Job {
     sessions: Arc<Sessions>,
     renewals: Arc<Renewals>,
     metrics: Arc<Metrics>,
+    witness: Witness,
+    renewed: Event,
+    failed: Event,
     clock: Clock,
     provider: Provider,
     organizations: Vec<String>,
@@ -214,6 +222,12 @@ impl Job {
         let result = refreshed.as_ref().map_or_else(RefreshError::code, |_| "ok");
         let labels = [self.metrics.tenant(&session.tenant), result];
         self.metrics.token_refreshes_total.with_label_values(&labels).inc();
+        self.witness
+            .record(match &refreshed {
+                Ok(_) => self.renewed.clone(),
+                Err(error) => self.failed.clone().reason(error.code()),
+            })
+            .await;
         match refreshed {
             Ok(new) => {
                 let access_token = AccessToken {

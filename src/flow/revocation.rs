@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
 
-use super::sign_out;
+use super::{sign_out, trail};
+use crate::audit::Kind;
 use crate::gateway::Gateway;
 use crate::oidc::{LogoutToken, LogoutTokenError};
 use crate::session::{EndReason, ListedSession, Session, StoreError};
@@ -51,6 +52,16 @@ pub async fn back_channel(
     tenant: &Tenant,
     unverified_token: &str,
 ) -> Result<usize, BackchannelError> {
+    let ended = end_by_token(gateway, tenant, unverified_token).await;
+    gateway.audit.record(match &ended {
+        Ok(sessions) => trail::event(Kind::SignOutBackchannel, tenant).count(*sessions),
+        Err(error @ BackchannelError::Store(_)) => trail::event(Kind::SignOutBackchannel, tenant).failed(error.code()),
+        Err(error) => trail::event(Kind::TokenRejected, tenant).token("logout_token").reason(error.code()),
+    });
+    ended
+}
+
+async fn end_by_token(gateway: &Gateway, tenant: &Tenant, unverified_token: &str) -> Result<usize, BackchannelError> {
     let token = tenant.provider.check_logout_token(unverified_token).await?;
     let (id, issuer, sessions) = (tenant.id(), tenant.provider.issuer(), &gateway.sessions);
     if !sessions.use_logout_token(id, issuer, &token.jti, token.accepted_until).await? {
@@ -104,7 +115,12 @@ pub async fn front_channel(
         return Ok(0);
     }
     let listed = gateway.sessions.of_sid(tenant.id(), issuer, unverified_sid).await?;
-    end(gateway, tenant, &listed, EndReason::Frontchannel).await
+    let ended = end(gateway, tenant, &listed, EndReason::Frontchannel).await;
+    gateway.audit.record(match &ended {
+        Ok(sessions) => trail::event(Kind::SignOutFrontchannel, tenant).count(*sessions),
+        Err(_) => trail::event(Kind::SignOutFrontchannel, tenant).failed("store_unavailable"),
+    });
+    ended
 }
 
 /// All sessions of the person whose session this is, which comes first.
@@ -143,7 +159,8 @@ pub async fn revoke(
         return Ok(Revoked::This(sign_out::sign_out(gateway, tenant, place, Some(session)).await?));
     }
     let meant = meant.map(std::slice::from_ref).unwrap_or_default();
-    end(gateway, tenant, meant, EndReason::Revoked).await?;
+    let ended = end(gateway, tenant, meant, EndReason::Revoked).await?;
+    record_own(gateway, tenant, session, "sessions revoke", ended);
     revoke_tokens(tenant, meant).await;
     Ok(Revoked::Other)
 }
@@ -160,7 +177,8 @@ pub async fn everywhere(
 ) -> Result<String, StoreError> {
     let mut others = own(gateway, session).await?;
     others.retain(|other| !other.is(session));
-    end(gateway, tenant, &others, EndReason::Revoked).await?;
+    let ended = end(gateway, tenant, &others, EndReason::Revoked).await?;
+    record_own(gateway, tenant, session, "sessions revoke", ended);
     revoke_tokens(tenant, &others).await;
     sign_out::sign_out(gateway, tenant, place, Some(session)).await
 }
@@ -176,8 +194,15 @@ pub async fn disconnect(gateway: &Gateway, tenant: &Tenant, session: &Session) -
     // The first is the one at hand.
     end(gateway, tenant, listed.get(1..).unwrap_or_default(), EndReason::Disconnect).await?;
     gateway.sessions.end(session, EndReason::Disconnect).await?;
+    record_own(gateway, tenant, session, "disconnect", listed.len());
     revoke_tokens(tenant, &listed).await;
     Ok(())
+}
+
+/// Tells the audit log what a person did to their own sessions.
+fn record_own(gateway: &Gateway, tenant: &Tenant, session: &Session, action: &str, sessions: usize) {
+    let event = trail::of_session(Kind::AdminAction, tenant, session).action(action).by("person");
+    gateway.audit.record(event.count(sessions));
 }
 
 /// Revokes the refresh tokens of sessions that have ended. A failure does not keep anybody signed in here.

@@ -3,6 +3,8 @@
 use url::Url;
 
 use super::attempt::{self, Asked, Attempt, AttemptId, TooLarge};
+use super::trail;
+use crate::audit::Kind;
 use crate::config::{AuthorizeParams, Effect, PolicySettings, Rule, SignInSettings};
 use crate::gateway::Gateway;
 use crate::oidc::{AuthorizationRequest, ProviderError};
@@ -84,6 +86,20 @@ impl SignInError {
 /// # Errors
 /// The request asks for what it may not, or the provider cannot be asked.
 pub async fn start(
+    gateway: &Gateway,
+    tenant: &Tenant,
+    place: &Place,
+    request: &SignInRequest,
+) -> Result<Started, SignInError> {
+    let started = checked(gateway, tenant, place, request).await;
+    gateway.audit.record(match &started {
+        Ok(_) => trail::event(Kind::SignInStarted, tenant),
+        Err(error) => trail::event(Kind::SignInFailed, tenant).reason(error.code()),
+    });
+    started
+}
+
+async fn checked(
     gateway: &Gateway,
     tenant: &Tenant,
     place: &Place,
@@ -188,7 +204,7 @@ fn effective_params(settings: &SignInSettings, request: &[(String, String)]) -> 
         macro_rules! text {
             ($field:ident) => {
                 if fixed.$field.is_none() {
-                    params.$field = Some(checked(stringify!($field), value, params.$field.is_some())?)
+                    params.$field = Some(checked_text(stringify!($field), value, params.$field.is_some())?)
                 }
             };
         }
@@ -211,7 +227,7 @@ fn effective_params(settings: &SignInSettings, request: &[(String, String)]) -> 
     Ok(params)
 }
 
-fn checked(name: &'static str, value: &str, already: bool) -> Result<String, SignInError> {
+fn checked_text(name: &'static str, value: &str, already: bool) -> Result<String, SignInError> {
     let refuse = |reason| Err(SignInError::BadParameter { name, reason });
     match value {
         _ if already => refuse("stands twice"),

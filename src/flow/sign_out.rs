@@ -1,5 +1,7 @@
 //! Ending a session: here, the refresh token, and at the provider.
 
+use super::trail;
+use crate::audit::Kind;
 use crate::gateway::Gateway;
 use crate::oidc::SignOutRequest;
 use crate::session::{EndReason, Session, StoreError};
@@ -39,6 +41,10 @@ pub async fn sign_out(
         (Some(_), None) => "local",
     };
     let metrics = &gateway.metrics;
+    if let Some(session) = session {
+        let kind = if at_provider.is_some() { Kind::SignOutProvider } else { Kind::SignOutLocal };
+        gateway.audit.record(trail::of_session(kind, tenant, session));
+    }
     metrics.sign_outs_total.with_label_values(&[metrics.tenant(tenant.id()), kind]).inc();
     Ok(at_provider.map_or(landing, Into::into))
 }

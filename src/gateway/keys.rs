@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Gateway, GatewayError, LiveGateway};
+use crate::audit::{Event, Kind};
 use crate::config::Settings;
-use crate::key_ring::{KeyId, KeyRing, RingKey};
+use crate::key_ring::{KeyId, KeyRing, Keys, RingKey};
 use crate::metrics::Metrics;
 use crate::secret::ExposeSecret as _;
 
@@ -49,6 +50,7 @@ impl LiveGateway {
 impl Gateway {
     /// Looks at the files once, takes over what has changed, and says it; a fault once, for as long as it is `said`.
     pub async fn look_at_keys(&self, said: &mut Option<String>) {
+        let before = self.ring.keys();
         let ring = Arc::clone(&self.ring);
         // It fails only when the runtime ends.
         let Ok(looked) = tokio::task::spawn_blocking(move || ring.look()).await else { return };
@@ -59,6 +61,7 @@ impl Gateway {
             Ok(true) => {
                 let accepted: Vec<String> = keys.all().iter().skip(1).map(|key| key.id().to_string()).collect();
                 tracing::info!(active = %keys.active().id(), accepted = accepted.join(" "), "the keys have changed");
+                self.record_keys(&before, &keys);
             }
             Err(error) if fault != *said => {
                 let error = error as &dyn Error;
@@ -67,6 +70,15 @@ impl Gateway {
             _ => {}
         }
         *said = fault;
+    }
+
+    fn record_keys(&self, before: &Keys, after: &Keys) {
+        let event = |kind, id: KeyId| self.audit.record(Event::new(kind).key(&id.to_string()));
+        if before.active().id() != after.active().id() {
+            event(Kind::KeyActivated, after.active().id());
+        }
+        let kept = |id: KeyId| after.all().iter().any(|key| key.id() == id);
+        before.all().iter().map(|key| key.id()).filter(|id| !kept(*id)).for_each(|id| event(Kind::KeyRetired, id));
     }
 
     /// Brings the users under the active key once it has changed, so that a key that is dropped later takes no user with

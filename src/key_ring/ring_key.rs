@@ -54,6 +54,8 @@ pub struct TenantKeys {
     pub form: Key,
     /// Hashes what a user's own sessions are called on the dashboard.
     pub reference: Key,
+    /// Hashes what the audit log calls people.
+    pub audit: Key,
 }
 
 impl RingKey {
@@ -115,6 +117,7 @@ impl RingKey {
             attempt: key("sign-in attempt"),
             form: key("form"),
             reference: key("session reference"),
+            audit: key("audit subject"),
         }
     }
 }
@@ -163,12 +166,13 @@ mod tests {
                 attempt,
                 form,
                 reference,
+                audit,
             } = keys;
-            [session_id, record, summary, refresh_token, index, user, user_index, attempt, form, reference]
+            [session_id, record, summary, refresh_token, index, user, user_index, attempt, form, reference, audit]
                 .map(|key| *key.expose())
         };
         let all = [bytes(&key.of(&acme)), bytes(&key.of(&globex))].concat();
-        assert_eq!(all.iter().collect::<std::collections::HashSet<_>>().len(), 20);
+        assert_eq!(all.iter().collect::<std::collections::HashSet<_>>().len(), 22);
         let again = RingKey::from_text(key.to_text().expose_secret()).unwrap();
         assert_eq!(bytes(&again.of(&acme)), bytes(&key.of(&acme)));
         assert!(Arc::ptr_eq(&key.of(&acme), &key.of(&acme)), "derived once");

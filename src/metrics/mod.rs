@@ -275,6 +275,10 @@ series! {
     config_hash: Gauge {};
     /// End of validity of a loaded certificate, in seconds since the epoch.
     tls_certificate_expiry_timestamp_seconds: GaugeVec { name: LISTENERS };
+    /// Events told to the audit log, by outcome.
+    audit_events_total: IntCounterVec { event, result: Only(&["success", "failure", "denied"]) };
+    /// Lines that the audit log has lost.
+    audit_events_dropped_total: IntCounterVec { sink: Only(&["stdout", "file", "syslog"]) };
     /// Log lines, by level.
     log_messages_total: IntCounterVec { level: Only(&["error", "warn", "info", "debug", "trace"]) };
     /// 1 while /readyz answers 200.

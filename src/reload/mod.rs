@@ -17,6 +17,7 @@ use tokio::sync::Mutex;
 
 use self::plan::{Plan, Standing};
 use self::watch::Watch;
+use crate::audit::{Audit, Event, Kind};
 use crate::config::{Loaded, ReloadSettings, Sources};
 use crate::gateway::{LiveGateway, Rejection, ReloadOutcome, ReloadResult, Trigger};
 use crate::metrics::Metrics;
@@ -42,6 +43,7 @@ impl Reloader {
         let how = settings.reload;
         let (standing, outcome) = Standing::at_start(settings, reading, &skipped, &live.now());
         tell(&live.now().metrics, None, &standing, &outcome);
+        record_rejections(&live.now().audit, &outcome);
         live.set_last_reload(Arc::new(outcome));
         Arc::new(Self { sources, live, how, standing: Mutex::new(Arc::new(standing)) })
     }
@@ -66,6 +68,9 @@ impl Reloader {
             gateway.providers.keep_only(&providers).await;
         }
         tell(&self.live.now().metrics, Some(&standing), &next, &outcome);
+        if outcome.result != ReloadResult::Unchanged {
+            record(&self.live.now().audit, &next, &outcome);
+        }
         let outcome = Arc::new(outcome);
         if outcome.result != ReloadResult::Unchanged || trigger.is_asked() {
             self.live.set_last_reload(Arc::clone(&outcome));
@@ -160,6 +165,35 @@ fn tell_tenants(metrics: &Metrics, before: Option<&Standing>, standing: &Standin
     }
     metrics.tenants.with_label_values(&["active"]).set(standing.in_force.len() as i64);
     metrics.tenants.with_label_values(&["invalid"]).set(standing.invalid.len() as i64);
+}
+
+/// Tells the audit log.
+fn record(audit: &Audit, standing: &Standing, outcome: &ReloadOutcome) {
+    let trigger = outcome.trigger.as_str();
+    for (kind, tenants) in [
+        (Kind::TenantAdded, &outcome.added),
+        (Kind::TenantChanged, &outcome.changed),
+        (Kind::TenantRemoved, &outcome.removed),
+    ] {
+        for tenant in tenants {
+            audit.record(Event::new(kind).tenant(tenant).trigger(trigger));
+        }
+    }
+    record_rejections(audit, outcome);
+    if outcome.is_different() {
+        let applied = Event::new(Kind::ConfigApplied).trigger(trigger).count(standing.in_force.len());
+        audit.record(applied.config_hash(&format!("{:x}", outcome.config_hash)));
+    }
+}
+
+fn record_rejections(audit: &Audit, outcome: &ReloadOutcome) {
+    for Rejection { tenant, reason } in &outcome.rejected {
+        let event = match tenant {
+            Some(tenant) => Event::new(Kind::TenantRejected).tenant(tenant),
+            None => Event::new(Kind::ConfigRejected),
+        };
+        audit.record(event.trigger(outcome.trigger.as_str()).fault(reason));
+    }
 }
 
 fn tell_difference(outcome: &ReloadOutcome) {

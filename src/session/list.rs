@@ -107,11 +107,13 @@ impl Sessions {
     ) -> Result<usize, StoreError> {
         let (store, cache, news) = (self.store.clone(), self.cache.clone(), Arc::clone(&self.news));
         let (ends, owner, ids, now) = (Arc::clone(&self.ends), tenant.clone(), ids.to_vec(), self.clock.now());
+        let told = self.told();
         // Goes on to its end even if nobody waits for it any more.
         let ending = tokio::spawn(async move {
             let ended = store.remove_many(&owner, ids.clone(), now).await;
             if ended.is_ok() {
                 watch::forget(&store, &cache, &news, &ends, &owner, &ids).await;
+                told.ended(&owner, &ids, reason).await;
             } else {
                 // Some may be gone: what is still there is read again, here and elsewhere.
                 for id_hash in &ids {

@@ -10,6 +10,7 @@
 //! insert one. What another process ended is dropped from the cache the same way (`watch`).
 
 mod cookie;
+mod ends;
 mod error;
 mod list;
 mod news;
@@ -26,8 +27,8 @@ use std::collections::HashMap;
 use std::error::Error;
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -46,6 +47,7 @@ use self::store::{FoundUser, Store};
 pub use self::tokens::{AccessToken, Renewal, RenewedTokens};
 pub use self::turn::Turn;
 pub use self::user::{SeenUser, UserRecord};
+use crate::audit::Audit;
 use crate::clock::{Clock, Timestamp};
 use crate::config::{RedisSettings, SessionLimits, StoreKind, StoreSettings};
 use crate::key_ring::{KeyId, KeyRing, RingKey, TenantKeys};
@@ -72,6 +74,7 @@ pub struct Sessions {
     hits: IntCounter,
     misses: IntCounter,
     ends: Arc<watch::Ends>,
+    audit: OnceLock<Arc<Audit>>,
 }
 
 impl Sessions {
@@ -117,7 +120,7 @@ impl Sessions {
         let looked_up = |result| metrics.cache_requests_total.with_label_values(&["sessions", result]);
         let (hits, misses) = (looked_up("hit"), looked_up("miss"));
         let ends = Arc::new(watch::Ends::new());
-        Ok(Arc::new(Self { ring, clock, metrics, store, cache, news, hits, misses, ends }))
+        Ok(Arc::new(Self { ring, clock, metrics, store, cache, news, hits, misses, ends, audit: OnceLock::new() }))
     }
 
     /// What the masters of Redis say about themselves, for an operator.
@@ -147,7 +150,7 @@ impl Sessions {
         let session = Arc::new(session);
         let (store, cache, owner, made) =
             (self.store.clone(), self.cache.clone(), tenant.clone(), Arc::clone(&session));
-        let (news, ends) = (Arc::clone(&self.news), Arc::clone(&self.ends));
+        let (news, ends, told) = (Arc::clone(&self.news), Arc::clone(&self.ends), self.told());
         // Goes on to its end even if nobody waits for it any more: it may end others.
         let making = tokio::spawn(async move {
             let mut ended = Vec::new();
@@ -158,6 +161,7 @@ impl Sessions {
             // Whoever ends it at once takes turns with this.
             cache.entry(made.id_hash).and_try_compute_with(|_| insertion).await?;
             watch::forget(&store, &cache, &news, &ends, &owner, &ended).await;
+            told.ended(&owner, &ended, EndReason::Replaced).await;
             Ok::<_, StoreError>(ended)
         });
         // The task fails only when the runtime ends.
@@ -221,7 +225,7 @@ impl Sessions {
     async fn end_by_id(&self, tenant: &TenantId, id_hash: [u8; 32], reason: EndReason) -> Result<bool, StoreError> {
         let (store, cache, metrics) = (self.store.clone(), self.cache.clone(), Arc::clone(&self.metrics));
         let (tenant, now) = (tenant.clone(), self.clock.now());
-        let (ends, news) = (Arc::clone(&self.ends), Arc::clone(&self.news));
+        let (ends, news, told) = (Arc::clone(&self.ends), Arc::clone(&self.news), self.told());
         let ending = tokio::spawn(async move {
             let mut was_there = false;
             let removal = async {
@@ -233,6 +237,7 @@ impl Sessions {
             news.ended(&tenant, id_hash);
             news.tell(&store, &[(tenant.clone(), id_hash)], &[]).await;
             if was_there {
+                told.ended(&tenant, &[id_hash], reason).await;
                 let label = metrics.tenant(&tenant);
                 metrics.sessions_ended_total.with_label_values(&[label, reason.as_str()]).inc();
                 if store.counts() {
@@ -429,6 +434,7 @@ impl Sessions {
             let labels = [self.label(session.tenant.as_ref()), reason.as_str()];
             self.metrics.sessions_ended_total.with_label_values(&labels).inc();
         }
+        self.told().swept(&swept).await;
         for (key, session) in &self.cache {
             if session.ends_at() <= now {
                 self.cache.invalidate(key.as_ref()).await;

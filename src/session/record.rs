@@ -519,6 +519,11 @@ impl Session {
         same(&self.cookie_hash, cookie_hash)
     }
 
+    /// What the store knows it by.
+    pub const fn id_hash(&self) -> &[u8; 32] {
+        &self.id_hash
+    }
+
     /// A name for it that lasts as long as it does. It opens nothing, but whoever holds it can have the session ended:
     /// it is for our own sealed cookies.
     pub fn handle(&self) -> String {

@@ -166,7 +166,7 @@ pub(super) async fn answer(gateway: &Gateway, request: &Request, question: &Ques
     let (outcome, response) = match judge(gateway, request, question).await {
         Ok((tenant, permit)) => ("allowed", allowed(gateway, tenant, &permit)),
         Err(denial) => {
-            pages::log(&denial.problem);
+            pages::log(gateway, tenant, &denial.problem);
             (denial.outcome, denied(gateway, request, question, &denial))
         }
     };
@@ -206,7 +206,7 @@ async fn judge<'q>(
         Err(decision) => decision,
     };
     if by_token {
-        let reason = Refused::Policy(decider(tenant, decision.by));
+        let reason = Refused::Policy(access::decider(tenant, decision.by));
         return Err(Denial::new("denied", bearer::refusal(tenant, &decision).because(reason)).at(place));
     }
     let mut denial = match decision.verdict {
@@ -216,7 +216,7 @@ async fn judge<'q>(
         }
         Verdict::StepUp(_) => Denial::new("step_up", Problem::new("step_up_required")),
         _ => {
-            let reason = Refused::Policy(decider(tenant, decision.by));
+            let reason = Refused::Policy(access::decider(tenant, decision.by));
             return Err(Denial::new("denied", Problem::new("access_refused").because(reason)).at(place));
         }
     };
@@ -237,15 +237,6 @@ fn client(request: &Request, tenant: &Tenant) -> Result<IpAddr, Refused> {
         return Err(Refused::Client);
     }
     Ok(address)
-}
-
-/// What decided, as the tenant's file calls it.
-fn decider(tenant: &Tenant, by: By) -> String {
-    match by {
-        By::Access => "[access]".to_owned(),
-        By::Rule(place) => tenant.settings.policy.rules[place].called(place),
-        By::Default => "default_rule".to_owned(),
-    }
 }
 
 /// Whom the proxy asks about what, and where people sign in for that.

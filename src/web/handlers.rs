@@ -15,6 +15,7 @@ use super::cookies::Cookies;
 use super::pages::{self, Home};
 use super::request::Request;
 use super::{Problem, answers, local_login, reverse_proxy};
+use crate::audit::Unwritten;
 use crate::config::ResponseMode;
 use crate::flow::access;
 use crate::flow::attempt::AttemptId;
@@ -38,6 +39,9 @@ pub(super) struct Scope<'a> {
     pub(super) cookies: Cookies<'a>,
 }
 
+/// Routes, besides those of `revocation`, at which something begins, changes or ends that the audit log tells of.
+const RECORDED: [&str; 7] = ["/login", "/login/local", "/signup", "/callback", "/session/refresh", "/token", "/logout"];
+
 pub(super) type Answer = Result<Response, Problem>;
 
 /// Answers a request to a tenant: the label of its route, and the response.
@@ -55,18 +59,25 @@ pub(super) async fn tenant(
     let reads = method == Method::GET || method == Method::HEAD;
     // Outside our routes' own prefix nothing but applications is found.
     let route = route.map_or("/elsewhere", |route| route.strip_suffix('/').unwrap_or(route));
-    if let Some(revocation) = revocation::Route::of(route) {
+    let revocation = revocation::Route::of(route);
+    // Nothing begins or ends that could not be recorded.
+    if (revocation.is_some() || RECORDED.contains(&route)) && gateway.audit.is_stuck() {
+        let response = pages::problem(gateway, request, Some((tenant, place)), &Unwritten.into());
+        return ("none", response);
+    }
+    if let Some(revocation) = revocation {
         let answer = revocation.answer(scope).await;
         let response =
             answer.unwrap_or_else(|problem| pages::problem(gateway, request, Some((tenant, place)), &problem));
         return (revocation.label(), response);
     }
+    // What is seldom asked for is boxed, or every request would have its size.
     let (label, answer) = match (route, &method) {
         ("", _) if reads => ("index", index(scope).await),
-        ("/login", &Method::GET) => ("login", login(scope, None).await),
+        ("/login", &Method::GET) => ("login", Box::pin(login(scope, None)).await),
         ("/login/local", _) if tenant.accounts.is_some() => ("login_local", local_login::answer(scope).await),
         ("/signup", &Method::GET) => ("signup", login(scope, Some("signup")).await),
-        ("/callback", &Method::GET | &Method::POST) => ("callback", callback(scope).await),
+        ("/callback", &Method::GET | &Method::POST) => ("callback", Box::pin(callback(scope)).await),
         ("/dashboard", _) if reads => ("dashboard", dashboard(scope).await),
         ("/session", _) if reads => ("session", tokens::session(scope).await),
         ("/session/refresh", &Method::POST) => ("session_refresh", tokens::refresh(scope).await),

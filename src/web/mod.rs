@@ -84,7 +84,7 @@ async fn observed(gateway: &Gateway, health: &Health, mut request: Request) -> R
         tenant = tracing::field::Empty,
         route = tracing::field::Empty,
     );
-    let answered = answer(gateway, health, &mut request).instrument(span.clone()).await;
+    let answered = answered(gateway, health, &mut request).instrument(span.clone()).await;
     span.record("route", answered.route);
     let mut response = answered.response;
     if response.extensions().get::<Proxied>().is_none() {
@@ -109,6 +109,25 @@ async fn observed(gateway: &Gateway, health: &Health, mut request: Request) -> R
     }
     drop(in_flight);
     response
+}
+
+/// The answer, once the audit log has what belongs into it. Where that cannot be had, the answer is that nothing was done,
+/// and no cookie is set.
+async fn answered(gateway: &Gateway, health: &Health, request: &mut Request) -> Answered {
+    let caller = request.caller();
+    let (answered, written) = {
+        // It is large: it must not lie in memory twice.
+        let work = std::pin::pin!(answer(gateway, health, request));
+        gateway.audit.attend(|| caller, work).await
+    };
+    match written {
+        Ok(()) => answered,
+        Err(unwritten) => {
+            let problem = Problem::from(unwritten);
+            pages::log(gateway, None, &problem);
+            Answered { response: pages::problem_json(request, &problem), ..answered }
+        }
+    }
 }
 
 struct InFlight<'a>(&'a Gateway);

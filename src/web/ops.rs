@@ -6,6 +6,7 @@ use warp::reply::Response;
 
 use super::request::Request;
 use super::{Health, answers};
+use crate::audit::{Event, Kind};
 use crate::gateway::{Gateway, Trigger};
 use crate::metrics;
 
@@ -46,6 +47,8 @@ pub(super) async fn admin(gateway: &Gateway, health: &Health, request: &Request)
         }
         "/reload" => match &health.reloader {
             Some(reloader) => {
+                let asked = Event::new(Kind::AdminAction).action("reload").by("operator");
+                gateway.audit.record(asked);
                 let outcome = reloader.reload(Trigger::Request).await;
                 answers::json(StatusCode::OK, "application/json", &json!(*outcome))
             }

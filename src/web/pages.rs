@@ -56,7 +56,7 @@ pub(super) fn landing(gateway: &Gateway, request: &Request) -> Response {
 
 /// A problem, logged once with its cause: as a page, or as JSON for scripts.
 pub(super) fn problem(gateway: &Gateway, request: &Request, home: Option<Home<'_>>, problem: &Problem) -> Response {
-    log(problem);
+    log(gateway, home.map(|(tenant, _)| tenant), problem);
     match request.is_script() {
         true => {
             let mut response = problem_json(request, problem);
@@ -70,8 +70,14 @@ pub(super) fn problem(gateway: &Gateway, request: &Request, home: Option<Home<'_
     }
 }
 
-/// Logs a problem with its whole cause.
-pub(super) fn log(problem: &Problem) {
+/// Logs a problem with its whole cause; one that is somebody's doing goes to the audit log as well.
+pub(super) fn log(gateway: &Gateway, tenant: Option<&Tenant>, problem: &Problem) {
+    if let Some(event) = problem.event() {
+        gateway.audit.record(match tenant {
+            Some(tenant) => event.tenant(tenant.id()),
+            None => event,
+        });
+    }
     let (code, cause) = (problem.code, problem.chain().map(tracing::field::display));
     if problem.presentation().0.is_server_error() {
         tracing::error!(code, cause, "refused");

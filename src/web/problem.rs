@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use crate::audit::{Event, Kind, Unwritten};
 use crate::flow::callback::CallbackError;
 use crate::flow::local_sign_in::LocalSignInError;
 use crate::flow::sign_in::SignInError;
@@ -66,6 +67,24 @@ impl Problem {
     /// Its status and what its page says.
     pub fn presentation(&self) -> (StatusCode, ErrorText) {
         presentation(self.code)
+    }
+
+    /// What the audit log is told of it: of requests that are refused before anybody's policy is asked. Sign-ins and
+    /// what a policy decides tell of themselves.
+    pub(super) fn event(&self) -> Option<Event> {
+        let kind = match self.code {
+            "forward_auth_refused" => Kind::AccessDenied,
+            "csrf_refused" | "origin_refused" | "cross_site_refused" | "form_foreign" | "form_expired" => {
+                Kind::CsrfRejected
+            }
+            "local_limited" | "renewals_limited" => Kind::RateLimited,
+            "bearer_scope" | "bearer_denied" | "bearer_step_up" => return None,
+            code if code.starts_with("bearer_") => {
+                return Some(Event::new(Kind::TokenRejected).token("bearer").reason(code));
+            }
+            _ => return None,
+        };
+        Some(Event::new(kind).reason(self.code))
     }
 
     /// The whole chain of causes, in a line, if there is one.
@@ -145,7 +164,9 @@ fn presentation(code: &str) -> (StatusCode, ErrorText) {
         "upstream_unreachable" | "upstream_failed" => (Status::BAD_GATEWAY, Text::UpstreamTrouble),
         "upstream_slow" => (Status::GATEWAY_TIMEOUT, Text::UpstreamTrouble),
         "misdirected" => (Status::MISDIRECTED_REQUEST, Text::Misdirected),
-        "store_unavailable" | "renewals_limited" => (Status::SERVICE_UNAVAILABLE, Text::Unavailable),
+        "store_unavailable" | "renewals_limited" | "audit_unavailable" => {
+            (Status::SERVICE_UNAVAILABLE, Text::Unavailable)
+        }
         _ => (Status::INTERNAL_SERVER_ERROR, Text::Internal),
     }
 }
@@ -195,6 +216,12 @@ impl From<LocalSignInError> for Problem {
 impl From<RenewalError> for Problem {
     fn from(error: RenewalError) -> Self {
         Self { retry_after: error.retry_after(), ..Self::new(error.code()) }.because(error)
+    }
+}
+
+impl From<Unwritten> for Problem {
+    fn from(error: Unwritten) -> Self {
+        Self { retry_after: Some(STORE_RETRY), ..Self::new("audit_unavailable") }.because(error)
     }
 }
 

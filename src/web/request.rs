@@ -12,6 +12,7 @@ use warp::Filter;
 use warp::host::Authority;
 
 use super::{Problem, bearer};
+use crate::audit::Caller;
 use crate::gateway::{Gateway, LiveGateway};
 use crate::net::{self, Networks, OverTls, PeerAddr, Scheme, Visitor, VisitorError};
 use crate::pages::Locale;
@@ -25,7 +26,7 @@ type BoxBody = std::pin::Pin<Box<dyn Stream<Item = Result<Bytes, warp::Error>> +
 
 /// A request's parts.
 pub(super) struct Request {
-    id: String,
+    id: Arc<str>,
     method: Method,
     path: String,
     query: Option<String>,
@@ -72,7 +73,7 @@ pub(super) fn filter(live: LiveGateway) -> impl Filter<Extract = (Arc<Gateway>, 
                 let visitor = authority.as_ref().map_err(|error| *error).and_then(|authority| {
                     net::visitor(peer, tls, &headers, authority.as_ref().map(Authority::as_str), trusted)
                 });
-                let id = request_id(&headers, trusted.contains(peer.ip()));
+                let id = request_id(&headers, trusted.contains(peer.ip())).into();
                 let path = path.as_str().to_owned();
                 let request =
                     Request { id, method, path, query, headers, peer, authority, visitor, body, limits, tunnel };
@@ -99,6 +100,16 @@ impl Request {
     /// The request's id.
     pub(super) fn id(&self) -> &str {
         &self.id
+    }
+
+    /// Who asks, for the audit log.
+    pub(super) fn caller(&self) -> Caller {
+        Caller {
+            request_id: Arc::clone(&self.id),
+            address: self.client(),
+            user_agent: self.headers.get(header::USER_AGENT).cloned(),
+            trace_id: None,
+        }
     }
 
     /// The path, as it came.

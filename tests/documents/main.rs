@@ -206,3 +206,16 @@ fn body_of(text: &str, start: &str) -> String {
 fn quoted(code: &str) -> BTreeSet<String> {
     code.split('"').skip(1).step_by(2).map(str::to_owned).collect()
 }
+
+#[test]
+fn the_audit_log_s_events_are_explained_and_in_its_schema() {
+    let rows: String = lychgate::audit::Kind::ALL
+        .iter()
+        .map(|kind| format!("| `{}` | {} | {} |\n", kind.name(), kind.severity().as_str(), kind.help().trim()))
+        .collect();
+    let table = format!("| event | severity | what it tells |\n| --- | --- | --- |\n{rows}");
+    generated("docs/audit.md", "audit events", &table);
+    let schema: serde_json::Value = serde_json::from_str(&file("docs/audit.schema.json")).unwrap();
+    let names: Vec<&str> = lychgate::audit::Kind::ALL.iter().map(|kind| kind.name()).collect();
+    assert_eq!(schema["properties"]["event"]["enum"], serde_json::json!(names));
+}

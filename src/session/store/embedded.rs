@@ -287,10 +287,10 @@ impl Embedded {
         let sessions = move |db: &Connection| {
             let mut delete = db.prepare_cached(
                 "DELETE FROM sessions WHERE rowid IN (SELECT rowid FROM sessions WHERE ends_at <= ? LIMIT ?)
-                 RETURNING tenant, ends_at < expires_at",
+                 RETURNING tenant, id_hash, ends_at < expires_at",
             )?;
             let rows = delete.query_map(params![now.0, AT_ONCE], |row| {
-                Ok(Swept { tenant: row.get::<_, String>(0)?.parse().ok(), idle: row.get(1)? })
+                Ok(Swept { tenant: row.get::<_, String>(0)?.parse().ok(), id_hash: row.get(1)?, idle: row.get(2)? })
             })?;
             rows.collect::<Result<Vec<_>, _>>()
         };

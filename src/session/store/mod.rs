@@ -85,6 +85,7 @@ pub(super) struct Update {
 pub(super) struct Swept {
     /// Whose it was; none if nobody is called so any more.
     pub(super) tenant: Option<TenantId>,
+    pub(super) id_hash: [u8; 32],
     /// Whether nobody had used it for too long.
     pub(super) idle: bool,
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{Answer, Scope};
 use crate::clock::Timestamp;
 use crate::config::SessionLimits;
-use crate::flow::renewal;
+use crate::flow::{access, renewal};
 use crate::policy;
 use crate::secret::ExposeSecret as _;
 use crate::session::Session;
@@ -33,7 +33,10 @@ pub(super) async fn token(scope: Scope<'_>) -> Answer {
     let audience = scope.request.query_value("audience");
     let session = renewal::fresh(scope.gateway, scope.tenant, &session, audience.as_deref()).await?;
     let access = &scope.tenant.settings.policy.access;
-    policy::admits(access, &session.claims).map_err(|why| Problem::new("access_refused").because(why))?;
+    policy::admits(access, &session.claims).map_err(|why| {
+        access::record_refusal(scope.gateway, scope.tenant, &session);
+        Problem::new("access_refused").because(why)
+    })?;
     let token = renewal::token_of(scope.tenant, &session, audience.as_deref())?;
     let now = scope.gateway.clock.now();
     let document = json!({

@@ -509,3 +509,33 @@ async fn the_number_of_the_settings_tells_processes_apart_that_serve_others() {
     one.applied().await;
     assert_ne!(hash(&one).to_bits(), changed.to_bits());
 }
+
+#[tokio::test]
+async fn every_difference_and_every_refusal_stands_in_the_audit_log() {
+    let house = House::with(&["acme", "globex"], "[audit]\nsink = \"file\"\nfile = \"audit.log\"").await;
+    house.write("tenants/acme.toml", &format!("{}display_name = \"Acme\"\n", house.tenant("acme")));
+    house.write("tenants/initech.toml", &house.tenant("initech"));
+    house.remove("tenants/globex.toml");
+    house.applied().await;
+    house.write("tenants/initech.toml", "nothing = \"hush-hush\"");
+    house.reload().await;
+    house.write("lychgate.toml", "nothing = \"hush-hush\"");
+    house.reload().await;
+    house.live.now().audit.finish().await.unwrap();
+
+    let text = std::fs::read_to_string(house.path("audit.log")).unwrap();
+    assert!(!text.contains("hush-hush"), "{text}");
+    let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    crate::audit::assert_by_schema(&lines);
+    let told = |event: &str| lines.iter().filter(|line| line["event"] == event).collect::<Vec<_>>();
+    for (event, tenant) in [("tenant.added", "initech"), ("tenant.changed", "acme"), ("tenant.removed", "globex")] {
+        assert_eq!(told(event).len(), 1, "{text}");
+        assert_eq!((&told(event)[0]["tenant"], &told(event)[0]["trigger"]), (&tenant.into(), &"request".into()));
+    }
+    assert_eq!(told("tenant.rejected")[0]["tenant"], "initech");
+    assert!(told("tenant.rejected")[0]["fault"].as_str().unwrap().contains("nothing"), "{text}");
+    assert!(told("config.rejected")[0]["fault"].as_str().unwrap().contains("lychgate.toml"), "{text}");
+    let applied: Vec<_> = told("config.applied").iter().map(|line| line["trigger"].as_str().unwrap()).collect();
+    assert_eq!(applied, ["startup", "request"]);
+    assert!(told("config.applied")[1]["config_hash"].is_string());
+}
