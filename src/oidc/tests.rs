@@ -932,3 +932,24 @@ async fn neither_debug_nor_errors_show_secrets() {
         assert!(!text.contains(secret), "{text}");
     }
 }
+
+#[tokio::test]
+async fn a_provider_that_no_tenant_is_left_of_is_not_asked_again() {
+    let world = World::new().await;
+    let (acme, globex) =
+        (world.provider(), world.tenant("globex", |settings| settings.fetch.timeout = Duration::from_secs(9)));
+    authorize(&acme).await.unwrap();
+    authorize(&globex).await.unwrap();
+    world.providers.refresh_due().await;
+    assert_eq!(
+        (world.server.count(DISCOVERY), world.server.count(JWKS)),
+        (2, 2),
+        "each reaches it in a way of its own"
+    );
+    world.providers.keep_only(&[&acme]).await;
+    world.clock.advance(24 * HOUR);
+    world.providers.refresh_due().await;
+    assert_eq!((world.server.count(DISCOVERY), world.server.count(JWKS)), (3, 3), "for the one that is left");
+    authorize(&globex).await.unwrap();
+    assert_eq!(world.server.count(DISCOVERY), 4, "who still holds the other may go on with it");
+}
