@@ -156,6 +156,7 @@ def test_the_schemas_find_what_is_wrong(document):
         ("monitoring.coreos.com/v1/ServiceMonitor", {"selector": {}, "endpoints": [{"prt": "metrics"}]}),
         ("monitoring.coreos.com/v1/PrometheusRule", {"groups": [{"name": "g", "rules": [{"alert": "A"}]}]}),
         ("gateway.networking.k8s.io/v1/HTTPRoute", {"rules": [{"matches": [{"path": {"type": "Prefix", "value": "/"}}]}]}),
+        ("gateway.networking.k8s.io/v1/HTTPRoute", {"rules": [{"filters": [{"type": "ExternalAuth", "externalAuth": {}}]}]}),
         ("gateway.networking.k8s.io/v1/HTTPRoute", {"parentRef": [{"name": "gw"}]}),
         ("traefik.io/v1alpha1/Middleware", {"forwardAuth": {"address": 5}}),
         ("gateway.envoyproxy.io/v1alpha1/SecurityPolicy", {"extAuth": {"failClosed": True}}),

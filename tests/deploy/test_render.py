@@ -71,6 +71,14 @@ def test_nothing_selects_by_what_changes(values):
         assert [s["metadata"]["name"] for s in chosen] == [objects.one("Service", "-metrics")["metadata"]["name"]]
 
 
+def test_the_job_has_the_name_that_the_alerts_know():
+    objects = render(merged(ci_values("monitoring"), {"fullnameOverride": "gate", "nameOverride": "gate"}), release="gate")
+    label = objects.one("ServiceMonitor")["spec"]["jobLabel"]
+    assert objects.one("Service", "-metrics")["metadata"]["labels"][label] == "lychgate"
+    told = [m for g in objects.one("PrometheusRule")["spec"]["groups"] for r in g["rules"] for m in re.findall(r'job=~?"([^"]*)"', r["expr"])]
+    assert told and all(re.fullmatch(job, "lychgate") for job in told)
+
+
 def test_labels_of_values_do_not_change_selectors():
     evil = {"app.kubernetes.io/name": "other", "app.kubernetes.io/component": "other", "team": "ours"}
     before, after = render(), render({"commonLabels": evil, "podLabels": evil})

@@ -47,6 +47,7 @@ name: {{ .name | quote }}
 namespace: {{ default (include "lychgate.namespace" .root) .namespace | quote }}
 {{- $chart := dict
   "app.kubernetes.io/managed-by" .root.Release.Service
+  "app.kubernetes.io/part-of" "lychgate"
   "app.kubernetes.io/version" (default .root.Chart.AppVersion $v.image.tag | replace "+" "_" | trunc 63 | trimAll "-._")
   "helm.sh/chart" (printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" | trunc 63 | trimAll "-._") }}
 labels:
