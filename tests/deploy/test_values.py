@@ -87,8 +87,6 @@ OTHERS = {
 }
 # A parent chart reads it, we do not; `test_lint.py` and `test_refusals.py` show both.
 NOT_OURS = ["enabled"]
-# Until there is a dashboard in `files/dashboards`.
-NOT_YET = "metrics.dashboards."
 
 
 def leaves(value, path=""):
@@ -125,7 +123,7 @@ def other(path):
     return EMBEDDED, {"other": "more"}, {}
 
 
-@pytest.mark.parametrize("path", [path for path in LEAVES if path not in NOT_OURS and not path.startswith(NOT_YET)])
+@pytest.mark.parametrize("path", [path for path in LEAVES if path not in NOT_OURS])
 def test_every_value_does_something(path):
     base, value, also = other(path)
     before, after = render_text(base), render_text(merged(base, also, nested(path, value)))

@@ -62,6 +62,9 @@ pub(super) fn pages(folder: &str) -> Vec<String> {
     let mut pages = Vec::new();
     for entry in fs::read_dir(path(folder)).unwrap() {
         let name = format!("{folder}/{}", entry.unwrap().file_name().to_str().unwrap());
+        if name.ends_with("/node_modules") {
+            continue;
+        }
         if path(&name).is_dir() {
             pages.extend(self::pages(&name));
         } else if Path::new(&name).extension().is_some_and(|extension| extension == "md") {

@@ -82,6 +82,16 @@ export async function startProxy(name, folder, port, behind) {
   return start(() => PROXIES[name](folder, port, behind), folder, port);
 }
 
+/** nginx with a file of servers in a folder, once it listens at `port`. */
+export function startNginx(folder, file, port) {
+  return start(() => nginx(folder, file, "access_log off;"), folder, port);
+}
+
+/** Any other program, once it listens at `port`; its folder is its home. */
+export function startProgram(folder, command, port) {
+  return start(async () => command, folder, port);
+}
+
 /** nginx with an example, which stands in the folder already, and with the temporary files there. */
 async function nginx(folder, example, log) {
   const paths = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map((of) => `${of}_temp_path ${folder}/${of};`);
@@ -94,6 +104,7 @@ async function nginx(folder, example, log) {
 async function start(prepare, folder, port) {
   const [program, ...args] = await prepare();
   const child = spawn(program, args, {
+    cwd: folder,
     env: { PATH: `${process.env.PATH}:/usr/sbin`, HOME: folder, XDG_DATA_HOME: folder, XDG_CONFIG_HOME: folder },
     stdio: ["ignore", "pipe", "pipe"],
   });
