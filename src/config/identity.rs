@@ -12,6 +12,14 @@ pub struct IdentitySettings {
     pub headers: Vec<(HeaderName, IdentityValue)>,
 }
 
+impl IdentitySettings {
+    /// Whether an application is given one of the session's tokens.
+    pub fn has_tokens(&self) -> bool {
+        use IdentityValue::{AccessToken, BearerAccessToken, BearerIdToken};
+        self.headers.iter().any(|(_, value)| matches!(value, AccessToken | BearerAccessToken | BearerIdToken))
+    }
+}
+
 /// What stands in an identity header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum IdentityValue {

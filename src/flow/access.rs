@@ -14,7 +14,7 @@ use crate::oidc::AccessToken;
 use crate::policy::{self, By, Decision, Question, Subject, Verdict};
 use crate::request_path::RequestPath;
 use crate::secret::SecretString;
-use crate::session::{Session, StoreError};
+use crate::session::{Found, Opened, Session, StoreError, Tokens};
 use crate::tenant::Tenant;
 
 /// The session that this value of the session cookie opens at `tenant`. One that another provider began is none: its
@@ -23,17 +23,47 @@ use crate::tenant::Tenant;
 ///
 /// # Errors
 /// The store did not answer; nothing is known about the session then.
-pub async fn session(
-    gateway: &Gateway,
-    tenant: &Tenant,
-    unverified_cookie: &str,
-) -> Result<Option<Arc<Session>>, StoreError> {
+pub async fn session(gateway: &Gateway, tenant: &Tenant, unverified_cookie: &str) -> Result<Option<Found>, StoreError> {
     let found = gateway.sessions.find(tenant.id(), &tenant.settings.session, unverified_cookie).await?;
-    Ok(found.filter(|session| match (&tenant.accounts, session.is_local()) {
+    Ok(found.filter(|Found { session, .. }| match (&tenant.accounts, session.is_local()) {
         (Some(accounts), true) => accounts.have(&session.sub, session.sid.as_deref()),
         (None, true) => false,
         (_, false) => session.issuer == tenant.settings.provider.issuer,
     }))
+}
+
+/// The session by which a request may pass.
+#[derive(Clone, Debug)]
+pub struct Visit {
+    /// The session.
+    pub session: Arc<Session>,
+    /// Its tokens, where an application is to have one of them.
+    pub tokens: Option<Arc<Tokens>>,
+    /// Whether the store could not be asked: the session may have ended elsewhere a moment ago.
+    pub is_stale: bool,
+}
+
+impl Visit {
+    /// The same session with its tokens, or what it has become; none if it has ended.
+    ///
+    /// # Errors
+    /// The store did not answer.
+    pub async fn with_tokens(self, gateway: &Gateway) -> Result<Option<Self>, StoreError> {
+        let opened = gateway.sessions.opened(&self.session).await?;
+        Ok(opened.map(|opened| Self { is_stale: self.is_stale, ..opened.into() }))
+    }
+}
+
+impl From<Found> for Visit {
+    fn from(Found { session, is_stale }: Found) -> Self {
+        Self { session, tokens: None, is_stale }
+    }
+}
+
+impl From<Opened> for Visit {
+    fn from(Opened { session, tokens }: Opened) -> Self {
+        Self { session, tokens: Some(tokens), is_stale: false }
+    }
 }
 
 /// A request that wants to pass, as our own listener or a trusted proxy saw it.
@@ -50,7 +80,7 @@ pub struct Knock<'a> {
     /// The access token that the request brought as a bearer, checked. It then says who asks, whatever else is there.
     pub token: Option<Arc<AccessToken>>,
     /// The session that the request's cookie opened.
-    pub session: Option<Arc<Session>>,
+    pub session: Option<Visit>,
 }
 
 /// Proof that one request may pass, and as whom. Only [`admit`] makes one.
@@ -63,7 +93,7 @@ pub struct Permit {
 #[derive(Debug)]
 enum Who {
     Anybody,
-    Session(Arc<Session>),
+    Session(Visit, Map<String, Value>),
     Bearer(Arc<AccessToken>),
 }
 
@@ -81,7 +111,7 @@ impl Permit {
     pub fn identity(&self) -> Option<Identity<'_>> {
         match &self.who {
             Who::Anybody => None,
-            Who::Session(session) => Some(Identity { sub: &session.sub, claims: &session.claims }),
+            Who::Session(visit, claims) => Some(Identity { sub: &visit.session.sub, claims }),
             Who::Bearer(token) => Some(Identity { sub: &token.sub, claims: &token.claims }),
         }
     }
@@ -93,7 +123,21 @@ impl Permit {
 
     /// The session, if the request passes by one.
     pub fn session(&self) -> Option<&Arc<Session>> {
-        if let Who::Session(session) = &self.who { Some(session) } else { None }
+        self.visit().map(|visit| &visit.session)
+    }
+
+    /// The session's tokens, if the request passes by one whose tokens were asked for.
+    pub fn tokens(&self) -> Option<&Tokens> {
+        self.visit()?.tokens.as_deref()
+    }
+
+    /// Whether the request passes by a session that the store could not be asked about.
+    pub fn is_stale(&self) -> bool {
+        self.visit().is_some_and(|visit| visit.is_stale)
+    }
+
+    fn visit(&self) -> Option<&Visit> {
+        if let Who::Session(visit, _) = &self.who { Some(visit) } else { None }
     }
 
     /// The access token that the request brought, if it passes by that.
@@ -105,8 +149,9 @@ impl Permit {
     pub fn access_token(&self, now: Timestamp) -> Option<&SecretString> {
         match &self.who {
             Who::Anybody => None,
-            Who::Session(session) => {
-                session.access_token.as_ref().filter(|token| token.is_usable(now)).map(|token| &token.value)
+            Who::Session(visit, _) => {
+                let token = visit.tokens.as_ref()?.access_token.as_ref();
+                token.filter(|token| token.terms.is_usable(now)).map(|token| &token.value)
             }
             Who::Bearer(token) => Some(&token.text),
         }
@@ -114,10 +159,13 @@ impl Permit {
 }
 
 impl Who {
-    fn of(token: Option<Arc<AccessToken>>, session: Option<Arc<Session>>) -> Self {
+    fn of(token: Option<Arc<AccessToken>>, session: Option<Visit>) -> Self {
         match (token, session) {
             (Some(token), _) => Self::Bearer(token),
-            (None, Some(session)) => Self::Session(session),
+            (None, Some(visit)) => {
+                let claims = visit.session.claims();
+                Self::Session(visit, claims)
+            }
             (None, None) => Self::Anybody,
         }
     }
@@ -137,7 +185,7 @@ impl Who {
     fn claims(&self) -> Option<&Map<String, Value>> {
         match self {
             Self::Anybody => None,
-            Self::Session(session) => Some(&session.claims),
+            Self::Session(_, claims) => Some(claims),
             Self::Bearer(token) => Some(&token.claims),
         }
     }
@@ -146,7 +194,7 @@ impl Who {
     fn subject(&self, now: Timestamp) -> Option<Subject<'_>> {
         let scope = match self {
             Self::Anybody => None,
-            Self::Session(session) => session.scope(),
+            Self::Session(visit, _) => visit.session.scope(),
             Self::Bearer(token) => Some(token.scope.as_str()),
         };
         self.claims().map(|claims| Subject { claims, scope, now })

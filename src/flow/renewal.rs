@@ -17,7 +17,9 @@ use crate::gateway::renewals::{Outcome, RenewalError, Renewals, Turn, Waiting};
 use crate::metrics::Metrics;
 use crate::oidc::{Held, IdTokenError, Provider, RefreshError};
 use crate::secret::SecretString;
-use crate::session::{AccessToken, EndReason, Renewal, RenewedTokens, Session, Sessions, Turn as SharedTurn};
+use crate::session::{
+    AccessToken, EndReason, Opened, Renewal, RenewedTokens, Session, Sessions, TokenTerms, Tokens, Turn as SharedTurn,
+};
 use crate::tenant::Tenant;
 
 /// Seconds between two renewals on demand.
@@ -37,20 +39,20 @@ pub async fn access_token(
     session: &Arc<Session>,
     audience: Option<&str>,
 ) -> Result<AccessToken, RenewalError> {
-    let session = fresh(gateway, tenant, session, audience).await?;
-    token_of(tenant, &session, audience).cloned()
+    let opened = fresh(gateway, tenant, session, audience).await?;
+    token_of(tenant, &opened.tokens, audience).cloned()
 }
 
-/// The access token that `session` has for `audience`; [`fresh`] sees to it that it is good.
+/// The access token for `audience` among a session's `tokens`; [`fresh`] sees to it that it is good.
 ///
 /// # Errors
-/// It has none.
+/// There is none.
 pub fn token_of<'s>(
     tenant: &Tenant,
-    session: &'s Session,
+    tokens: &'s Tokens,
     audience: Option<&str>,
 ) -> Result<&'s AccessToken, RenewalError> {
-    session.access_token_for(further_audience(tenant, audience)?).ok_or(RenewalError::NoToken)
+    tokens.access_token_for(further_audience(tenant, audience)?).ok_or(RenewalError::NoToken)
 }
 
 /// What `session` is once its access token for `audience` is good; claims and id token may be others than before, so
@@ -62,19 +64,21 @@ pub fn token_of<'s>(
 pub async fn fresh(gateway: &Gateway, tenant: &Tenant, session: &Arc<Session>, audience: Option<&str>) -> Outcome {
     let audience = further_audience(tenant, audience)?;
     let now = gateway.clock.now();
-    let Some(token) = session.access_token_for(audience).filter(|token| token.is_usable(now)) else {
+    let opened = gateway.sessions.opened(session).await?.ok_or(RenewalError::SessionEnded)?;
+    let session = &opened.session;
+    let Some(token) = opened.tokens.access_token_for(audience).filter(|token| token.terms.is_usable(now)) else {
         return renewed(gateway, tenant, session, audience, Wish::Due).await;
     };
-    if token.is_due(now) && session.refresh_token.is_some() {
+    if token.terms.is_due(now) && session.is_renewable {
         drop(begin(gateway, tenant, session, audience, Wish::Due));
     }
-    Ok(session.clone())
+    Ok(opened)
 }
 
 /// Has the access token renewed if it ends soon, without waiting for that.
 pub fn renew_ahead(gateway: &Gateway, tenant: &Tenant, session: &Arc<Session>) {
     let due = session.access_token.as_ref().is_some_and(|token| token.is_due(gateway.clock.now()));
-    if due && session.refresh_token.is_some() {
+    if due && session.is_renewable {
         drop(begin(gateway, tenant, session, None, Wish::Due));
     }
 }
@@ -83,14 +87,18 @@ pub fn renew_ahead(gateway: &Gateway, tenant: &Tenant, session: &Arc<Session>) {
 ///
 /// # Errors
 /// See [`RenewalError`]; the session is then as it was, or has lost its tokens.
-pub async fn renew_now(gateway: &Gateway, tenant: &Tenant, session: &Arc<Session>) -> Outcome {
-    renewed(gateway, tenant, session, None, Wish::Now).await
+pub async fn renew_now(
+    gateway: &Gateway,
+    tenant: &Tenant,
+    session: &Arc<Session>,
+) -> Result<Arc<Session>, RenewalError> {
+    Ok(renewed(gateway, tenant, session, None, Wish::Now).await?.session)
 }
 
 /// When [`renew_now`] does something again; `None` if it cannot.
 pub fn renewable_from(session: &Session) -> Option<Timestamp> {
-    session.refresh_token.as_ref()?;
-    Some(session.access_token.as_ref().map_or(session.created_at, |token| token.issued_at.plus(COOLDOWN)))
+    let from = || session.access_token.as_ref().map_or(session.created_at, |token| token.issued_at.plus(COOLDOWN));
+    session.is_renewable.then(from)
 }
 
 /// The audience as tokens are kept by: none is that of the sign-in.
@@ -112,7 +120,7 @@ async fn renewed(
     audience: Option<&str>,
     wish: Wish,
 ) -> Outcome {
-    if session.refresh_token.is_none() {
+    if !session.is_renewable {
         return Err(RenewalError::NoToken);
     }
     loop {
@@ -203,18 +211,19 @@ impl Job {
 
     async fn renew(&self, session: &Session) -> Outcome {
         // Another replica may have renewed it while we waited for our turn.
-        let mut session = self.sessions.latest(session).await?.ok_or(RenewalError::SessionEnded)?;
-        if let Some(unsaved) = self.renewals.take_unsaved(&session) {
-            session = self.keep(&session, unsaved).await?;
+        let mut opened = self.sessions.latest(session).await?.ok_or(RenewalError::SessionEnded)?;
+        if let Some(unsaved) = self.renewals.take_unsaved(session) {
+            opened = self.keep(session, unsaved).await?;
         }
-        if self.is_met(&session) {
-            return Ok(session);
+        if self.is_met(&opened) {
+            return Ok(opened);
         }
-        let Some(refresh_token) = &session.refresh_token else { return Err(RenewalError::NoToken) };
+        let Opened { session, tokens } = &opened;
+        let Some(refresh_token) = &tokens.refresh_token else { return Err(RenewalError::NoToken) };
         let held = Held {
             refresh_token,
-            id_token: &session.id_token,
-            claims: &session.claims,
+            id_token: &tokens.id_token,
+            claims: &session.claims(),
             sub: &session.sub,
             organizations: &self.organizations,
         };
@@ -232,9 +241,11 @@ impl Job {
             Ok(new) => {
                 let access_token = AccessToken {
                     value: new.access_token,
-                    issued_at: self.clock.now(),
-                    expires_at: new.access_token_expires_at,
-                    scope: new.scope,
+                    terms: TokenTerms {
+                        issued_at: self.clock.now(),
+                        expires_at: new.access_token_expires_at,
+                        scope: new.scope,
+                    },
                 };
                 let tokens = RenewedTokens {
                     audience: self.audience.clone(),
@@ -244,31 +255,33 @@ impl Job {
                     claims: new.claims,
                     session_expiry: new.session_expiry,
                 };
-                self.keep(&session, Renewal::Tokens(Box::new(tokens))).await
+                self.keep(session, Renewal::Tokens(Box::new(tokens))).await
             }
             Err(error) => {
                 tracing::warn!(%error, code = error.code(), "the tokens of a session were not renewed");
-                self.give_up(&session, &error).await?;
+                self.give_up(session, &error).await?;
                 Err(error.into())
             }
         }
     }
 
     /// Whether somebody else has done already what is wanted here.
-    fn is_met(&self, session: &Session) -> bool {
+    fn is_met(&self, opened: &Opened) -> bool {
         let now = self.clock.now();
-        match (self.wish, session.access_token_for(self.audience.as_deref())) {
+        let token = opened.tokens.access_token_for(self.audience.as_deref());
+        match (self.wish, token.map(|token| &token.terms)) {
             // One that came this very second is as new as can be, however short its life.
             (Wish::Due, Some(token)) => !token.is_due(now) || token.issued_at >= now,
-            (Wish::Now, Some(token)) => now < token.issued_at.plus(COOLDOWN),
+            // After a clock that was set back nobody knows when that was.
+            (Wish::Now, Some(token)) => (token.issued_at..token.issued_at.plus(COOLDOWN)).contains(&now),
             (_, None) => false,
         }
     }
 
     /// Stores what the provider gave; nobody gets it before. What the store does not take is tried again next time.
-    async fn keep(&self, session: &Arc<Session>, renewal: Renewal) -> Outcome {
+    async fn keep(&self, session: &Session, renewal: Renewal) -> Outcome {
         match self.sessions.renew(session, &renewal).await {
-            Ok(Some(session)) => Ok(session),
+            Ok(Some(opened)) => Ok(opened),
             Ok(None) => {
                 if let Renewal::Tokens(tokens) = &renewal
                     && let Some(token) = &tokens.refresh_token
@@ -292,7 +305,7 @@ impl Job {
     }
 
     /// Ends what the provider no longer wants; everything else stays as it is.
-    async fn give_up(&self, session: &Arc<Session>, error: &RefreshError) -> Result<(), RenewalError> {
+    async fn give_up(&self, session: &Session, error: &RefreshError) -> Result<(), RenewalError> {
         let past = matches!(error, RefreshError::IdToken(IdTokenError::SessionExpiryPast { .. }));
         let refused = matches!(error, RefreshError::Refused);
         if past || (refused && self.end_session_on_refusal) {

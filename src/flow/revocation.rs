@@ -1,6 +1,7 @@
 //! Ending sessions that need not be the one at hand: by order of the provider, from the list of one's own, everywhere,
 //! and with all that is remembered of a user.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
@@ -150,7 +151,7 @@ pub async fn revoke(
     gateway: &Gateway,
     tenant: &Tenant,
     place: &Place,
-    session: &Session,
+    session: &Arc<Session>,
     unverified_reference: &str,
 ) -> Result<Revoked, StoreError> {
     let listed = own(gateway, session).await?;
@@ -173,7 +174,7 @@ pub async fn everywhere(
     gateway: &Gateway,
     tenant: &Tenant,
     place: &Place,
-    session: &Session,
+    session: &Arc<Session>,
 ) -> Result<String, StoreError> {
     let mut others = own(gateway, session).await?;
     others.retain(|other| !other.is(session));

@@ -1,10 +1,12 @@
 //! Ending a session: here, the refresh token, and at the provider.
 
+use std::sync::Arc;
+
 use super::trail;
 use crate::audit::Kind;
 use crate::gateway::Gateway;
 use crate::oidc::SignOutRequest;
-use crate::session::{EndReason, Session, StoreError};
+use crate::session::{EndReason, Session, StoreError, Tokens};
 use crate::tenant::{Place, Tenant};
 
 /// Ends the session, if there is one, and says where the browser goes: to the provider's logout, or straight to where
@@ -16,16 +18,18 @@ pub async fn sign_out(
     gateway: &Gateway,
     tenant: &Tenant,
     place: &Place,
-    session: Option<&Session>,
+    session: Option<&Arc<Session>>,
 ) -> Result<String, StoreError> {
+    let mut tokens = None;
     if let Some(session) = session {
+        tokens = gateway.sessions.opened(session).await?.map(|opened| opened.tokens);
         gateway.sessions.end(session, EndReason::Logout).await?;
-        revoke(tenant, session).await;
+        revoke(tenant, tokens.as_deref()).await;
     }
     let settings = &tenant.settings.sign_out;
     let landing = settings.post_logout_redirect.as_ref().map_or_else(|| place.url("/logged-out"), ToString::to_string);
     let request = SignOutRequest {
-        id_token_hint: session.map(|session| &session.id_token),
+        id_token_hint: tokens.as_ref().map(|tokens| &tokens.id_token),
         sid: session.and_then(|session| session.sid.as_deref()),
         post_logout_redirect_uri: &landing,
         federated: settings.federated,
@@ -50,8 +54,8 @@ pub async fn sign_out(
 }
 
 /// Revokes the refresh token, which at Auth0 ends the whole grant. A failure does not keep anybody signed in here.
-async fn revoke(tenant: &Tenant, session: &Session) {
-    if let Some(token) = &session.refresh_token
+async fn revoke(tenant: &Tenant, tokens: Option<&Tokens>) {
+    if let Some(token) = tokens.and_then(|tokens| tokens.refresh_token.as_ref())
         && let Err(error) = tenant.provider.revoke(token).await
     {
         tracing::warn!(%error, code = error.code(), "the refresh token could not be revoked");

@@ -12,7 +12,7 @@ use tracing::Instrument as _;
 
 use crate::clock::{Clock, Uptime};
 use crate::oidc::RefreshError;
-use crate::session::{Renewal, Session, StoreError};
+use crate::session::{Opened, Renewal, Session, StoreError};
 use crate::tenant_id::TenantId;
 
 /// Sessions of one tenant that are renewed or left alone at the same time; beyond, nothing begins.
@@ -25,7 +25,7 @@ const STORE_PAUSE: i64 = 1;
 const UNSAVED_KEPT: i64 = 3600;
 
 /// How a renewal ended.
-pub type Outcome = Result<Arc<Session>, RenewalError>;
+pub type Outcome = Result<Opened, RenewalError>;
 
 /// Why there is no new token.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -345,7 +345,7 @@ mod tests {
             panic!("nothing is under way")
         };
         assert!(matches!(waiting.outcome().await, Err(RenewalError::Store(StoreError::Closed))));
-        let again = session.clone();
+        let again = house.sessions.opened(&session).await.unwrap().unwrap();
         let Turn::Ours(waiting) = house.renewals.begin(&session, None, || async { Ok(again) }) else {
             panic!("nothing is under way any more")
         };

@@ -105,19 +105,19 @@ impl Sessions {
         ids: &[[u8; 32]],
         reason: EndReason,
     ) -> Result<usize, StoreError> {
-        let (store, cache, news) = (self.store.clone(), self.cache.clone(), Arc::clone(&self.news));
+        let (store, near, news) = (self.store.clone(), self.near.clone(), Arc::clone(&self.news));
         let (ends, owner, ids, now) = (Arc::clone(&self.ends), tenant.clone(), ids.to_vec(), self.clock.now());
         let told = self.told();
         // Goes on to its end even if nobody waits for it any more.
         let ending = tokio::spawn(async move {
             let ended = store.remove_many(&owner, ids.clone(), now).await;
             if ended.is_ok() {
-                watch::forget(&store, &cache, &news, &ends, &owner, &ids).await;
+                watch::forget(&store, &near, &news, &ends, &owner, &ids).await;
                 told.ended(&owner, &ids, reason).await;
             } else {
                 // Some may be gone: what is still there is read again, here and elsewhere.
                 for id_hash in &ids {
-                    watch::drop_from(&cache, *id_hash).await;
+                    near.drop(*id_hash).await;
                     ends.tell(*id_hash);
                 }
                 news.tell(&store, &[], &ids).await;
@@ -171,7 +171,7 @@ impl Sessions {
         let mut listed: Vec<_> = listed.into_iter().filter_map(open).collect();
         for one in &mut listed {
             // What we serve ourselves we know better than the store.
-            if let Some(session) = self.cache.get(&one.id_hash).await {
+            if let Some(session) = self.near.sessions.get(&one.id_hash).await {
                 one.last_seen_at = one.last_seen_at.max(session.last_seen_at());
                 one.ends_at = one.ends_at.max(session.ends_at());
             }

@@ -1,9 +1,10 @@
 //! Sessions: made, found by the cookie's value, ended, swept; with them used sign-in attempts and the users seen.
 //!
 //! The browser keeps a `cookie`, which holds the only key of its `record`; the `store`, SQLite or Redis, keeps the
-//! record, sealed. In front lies a cache, and on the hot path nothing else: no I/O, no lock that all share. The cache
-//! forgets as it likes; a session decides its own end by the [`Clock`]. What the store does not answer signs nobody
-//! out who is in the cache.
+//! record, sealed. In front lies a cache, `near`, and on the hot path nothing else: no I/O, no lock that all share. The
+//! cache forgets as it likes; a session decides its own end by the [`Clock`]. What the store does not answer signs
+//! nobody out who is in the cache. Tokens are most of a session's bytes and seldom needed: they stay in memory only while
+//! they are used, and are read from the store when they are needed again.
 //!
 //! Loading a session and ending one take turns, session by session: a load that began before an end cannot put back
 //! into the cache what the end removed; a renewal takes the same turns. Touches and renewals update their row and never
@@ -13,6 +14,7 @@ mod cookie;
 mod ends;
 mod error;
 mod list;
+mod near;
 mod news;
 mod record;
 mod store;
@@ -32,19 +34,18 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use moka::future::Cache;
-use moka::notification::RemovalCause;
 use moka::ops::compute::{CompResult, Op};
 
 use self::cookie::{Cookie, cookie_hash};
 pub use self::error::{ExamineError, OpenError, StoreError};
 pub use self::list::{ListedSession, ListedSummary};
+use self::near::Near;
 use self::news::News;
 pub use self::record::{EndReason, ExpiryReason, NewSession, Session};
 use self::record::{Lock, Touch};
 pub use self::store::RedisServer;
-use self::store::{FoundUser, Store};
-pub use self::tokens::{AccessToken, Renewal, RenewedTokens};
+use self::store::{FoundUser, Store, StoredSession};
+pub use self::tokens::{AccessToken, Opened, Renewal, RenewedTokens, TokenTerms, Tokens};
 pub use self::turn::Turn;
 pub use self::user::{SeenUser, UserRecord};
 use crate::audit::Audit;
@@ -59,8 +60,42 @@ use crate::tenant_id::TenantId;
 const ATTEMPT_KEPT: i64 = 600;
 /// Time between two sweeps.
 const SWEEP_EVERY: Duration = Duration::from_mins(1);
+/// How long a store is waited for that may know more of a session than we do, where we may go on without.
+const PATIENCE: Duration = Duration::from_millis(500);
 /// Last uses that are told to the store at the same time.
 const TOLD_AT_ONCE: usize = 256;
+
+/// A session that a cookie opened.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The session.
+    pub session: Arc<Session>,
+    /// Whether the store could not be asked whether it still is one: it may have ended elsewhere, up to
+    /// `sessions.stale_grace` ago.
+    pub is_stale: bool,
+}
+
+/// What is to be read.
+#[derive(Clone, Copy)]
+struct Read {
+    /// Unless it was read then or later, in milliseconds of the process; else unless what is in the cache holds.
+    since: Option<u64>,
+    /// The tokens, too.
+    tokens: bool,
+}
+
+/// What was read, or was in the cache and holds.
+struct Loaded {
+    session: Arc<Session>,
+    tokens: Option<Arc<Tokens>>,
+    is_stale: bool,
+}
+
+impl Loaded {
+    fn opened(self) -> Option<Opened> {
+        Some(Opened { session: self.session, tokens: self.tokens? })
+    }
+}
 
 /// All sessions of all tenants.
 pub struct Sessions {
@@ -68,8 +103,7 @@ pub struct Sessions {
     clock: Clock,
     metrics: Arc<Metrics>,
     store: Store,
-    /// By what the store knows a session by, so that one can be dropped without its cookie.
-    cache: Cache<[u8; 32], Arc<Session>>,
+    near: Near,
     news: Arc<News>,
     hits: IntCounter,
     misses: IntCounter,
@@ -108,19 +142,15 @@ impl Sessions {
         metrics.session_store_up.with_label_values(&[store.label()]).set(1);
         metrics.session_news_up.set((!news.is_shared()).into());
         let evicted = store.clone();
-        let cache = Cache::builder()
-            .max_capacity(settings.cache_bytes)
-            .weigher(|_: &[u8; 32], session: &Arc<Session>| session.weight)
-            .eviction_listener(move |_, session: Arc<Session>, cause| {
-                if let (RemovalCause::Size, Some(touch)) = (cause, session.untold()) {
-                    touch_later(&evicted, session, touch);
-                }
-            })
-            .build();
+        let near = Near::new(settings.cache_bytes, move |session: Arc<Session>| {
+            if let Some(touch) = session.untold() {
+                touch_later(&evicted, session, touch);
+            }
+        });
         let looked_up = |result| metrics.cache_requests_total.with_label_values(&["sessions", result]);
         let (hits, misses) = (looked_up("hit"), looked_up("miss"));
         let ends = Arc::new(watch::Ends::new());
-        Ok(Arc::new(Self { ring, clock, metrics, store, cache, news, hits, misses, ends, audit: OnceLock::new() }))
+        Ok(Arc::new(Self { ring, clock, metrics, store, near, news, hits, misses, ends, audit: OnceLock::new() }))
     }
 
     /// What the masters of Redis say about themselves, for an operator.
@@ -145,11 +175,10 @@ impl Sessions {
         let cookie = Cookie::generate(&ring);
         let value = cookie.to_text();
         let hash = cookie_hash(value.expose_secret());
-        let (session, row) =
+        let (opened, row) =
             Session::begin(&ring, tenant, &cookie, hash, limits, (self.clock.now(), self.news.now()), new);
-        let session = Arc::new(session);
-        let (store, cache, owner, made) =
-            (self.store.clone(), self.cache.clone(), tenant.clone(), Arc::clone(&session));
+        let session = Arc::clone(&opened.session);
+        let (store, near, owner, made) = (self.store.clone(), self.near.clone(), tenant.clone(), Arc::clone(&session));
         let (news, ends, told) = (Arc::clone(&self.news), Arc::clone(&self.ends), self.told());
         // Goes on to its end even if nobody waits for it any more: it may end others.
         let making = tokio::spawn(async move {
@@ -159,8 +188,10 @@ impl Sessions {
                 Ok::<_, StoreError>(Op::Put(Arc::clone(&made)))
             };
             // Whoever ends it at once takes turns with this.
-            cache.entry(made.id_hash).and_try_compute_with(|_| insertion).await?;
-            watch::forget(&store, &cache, &news, &ends, &owner, &ended).await;
+            near.sessions.entry(made.id_hash).and_try_compute_with(|_| insertion).await?;
+            // They are often used at once.
+            near.warm(&opened);
+            watch::forget(&store, &near, &news, &ends, &owner, &ended).await;
             told.ended(&owner, &ended, EndReason::Replaced).await;
             Ok::<_, StoreError>(ended)
         });
@@ -185,24 +216,27 @@ impl Sessions {
         tenant: &TenantId,
         limits: &SessionLimits,
         cookie_value: &str,
-    ) -> Result<Option<Arc<Session>>, StoreError> {
+    ) -> Result<Option<Found>, StoreError> {
         let Some(cookie) = Cookie::parse(cookie_value) else { return Ok(None) };
         // A ring key that was dropped takes its sessions with it, those in the cache as well.
         let Some(ring) = self.ring.get(cookie.ring) else { return Ok(None) };
         let (id_hash, hash) = (record::id_hash(&ring, tenant, &cookie.id), cookie_hash(cookie_value));
         let lock = || Lock::of(&ring, tenant, &cookie, id_hash, hash);
         let asked = self.news.now();
-        let mut found = self.cache.get(&id_hash).await;
+        let (mut found, mut is_stale) = (self.near.sessions.get(&id_hash).await, false);
         if found.as_ref().is_some_and(|session| self.holds(session)) {
             self.hits.inc();
         } else {
             self.misses.inc();
-            found = self.load(&ring, lock(), None).await?;
+            let loaded = self.load(&ring, lock(), Read { since: None, tokens: false }).await?;
+            is_stale = loaded.as_ref().is_some_and(|loaded| loaded.is_stale);
+            found = loaded.map(|loaded| loaded.session);
         }
         let now = self.clock.now();
         // It may be in use at another replica.
         if found.as_ref().is_some_and(|session| self.news.is_shared() && session.is_over(limits, now)) {
-            found = self.load(&ring, lock(), Some(asked)).await?;
+            let loaded = self.load(&ring, lock(), Read { since: Some(asked), tokens: false }).await?;
+            (found, is_stale) = (loaded.map(|loaded| loaded.session), false);
         }
         // The id alone finds a session; only the whole cookie opens it.
         let good = |session: &Arc<Session>| session.opens_with(&hash) && !session.is_over(limits, now);
@@ -210,7 +244,26 @@ impl Sessions {
         if let Some(touch) = session.see(limits, now) {
             touch_later(&self.store, Arc::clone(&session), touch);
         }
-        Ok(Some(session))
+        Ok(Some(Found { session, is_stale }))
+    }
+
+    /// The tokens of `session`, and what it is by now, if it was renewed since it was found; `None` if it has ended.
+    /// Whoever judges by the session judges by the one that comes with its tokens. Counts as no use, and reads from the
+    /// store unless they were used within a minute.
+    ///
+    /// # Errors
+    /// They are not in memory and the store did not answer.
+    pub async fn opened(&self, session: &Arc<Session>) -> Result<Option<Opened>, StoreError> {
+        if let Some(tokens) = self.near.tokens_of(session) {
+            return Ok(Some(Opened { session: Arc::clone(session), tokens }));
+        }
+        self.open_by(session, None).await
+    }
+
+    async fn open_by(&self, session: &Session, since: Option<u64>) -> Result<Option<Opened>, StoreError> {
+        let Some(ring) = self.ring.get(session.ring) else { return Ok(None) };
+        let loaded = self.load(&ring, session.lock(), Read { since, tokens: true }).await?;
+        Ok(loaded.and_then(Loaded::opened))
     }
 
     /// Ends `session`; true if it had not been ended yet. Afterwards its cookie opens nothing. Goes on to its end even
@@ -223,7 +276,7 @@ impl Sessions {
     }
 
     async fn end_by_id(&self, tenant: &TenantId, id_hash: [u8; 32], reason: EndReason) -> Result<bool, StoreError> {
-        let (store, cache, metrics) = (self.store.clone(), self.cache.clone(), Arc::clone(&self.metrics));
+        let (store, near, metrics) = (self.store.clone(), self.near.clone(), Arc::clone(&self.metrics));
         let (tenant, now) = (tenant.clone(), self.clock.now());
         let (ends, news, told) = (Arc::clone(&self.ends), Arc::clone(&self.news), self.told());
         let ending = tokio::spawn(async move {
@@ -232,7 +285,8 @@ impl Sessions {
                 was_there = store.remove(&tenant, id_hash, now).await?;
                 Ok::<_, StoreError>(Op::Remove)
             };
-            cache.entry(id_hash).and_try_compute_with(|_| removal).await?;
+            near.sessions.entry(id_hash).and_try_compute_with(|_| removal).await?;
+            near.forget_tokens(&id_hash);
             ends.tell(id_hash);
             news.ended(&tenant, id_hash);
             news.tell(&store, &[(tenant.clone(), id_hash)], &[]).await;
@@ -256,43 +310,55 @@ impl Sessions {
     /// It is not in the cache and the store did not answer.
     pub async fn current(&self, session: &Session) -> Result<Option<Arc<Session>>, StoreError> {
         let Some(ring) = self.ring.get(session.ring) else { return Ok(None) };
-        match self.cache.get(&session.id_hash).await.filter(|current| self.holds(current)) {
-            Some(current) => Ok(Some(current)),
-            None => self.load(&ring, session.lock(), None).await,
+        if let Some(current) = self.near.sessions.get(&session.id_hash).await.filter(|current| self.holds(current)) {
+            return Ok(Some(current));
         }
+        let loaded = self.load(&ring, session.lock(), Read { since: None, tokens: false }).await?;
+        Ok(loaded.map(|loaded| loaded.session))
     }
 
-    /// The same as the store has it now, where other replicas may have renewed it a moment ago.
+    /// The same with its tokens, as the store has it now, where other replicas may have renewed it a moment ago.
     ///
     /// # Errors
     /// The store did not answer.
-    pub async fn latest(&self, session: &Session) -> Result<Option<Arc<Session>>, StoreError> {
-        let Some(ring) = self.ring.get(session.ring).filter(|_| self.news.is_shared()) else {
-            return self.current(session).await;
-        };
-        self.load(&ring, session.lock(), Some(self.news.now())).await
+    pub async fn latest(&self, session: &Session) -> Result<Option<Opened>, StoreError> {
+        self.open_by(session, self.news.is_shared().then(|| self.news.now())).await
     }
 
-    /// Stores what became of a session's tokens, then shows it to everybody who asks; the cookie stays the same. `None`
-    /// if the session has ended meanwhile: it stays ended.
+    /// Stores what became of a session's tokens, then shows it to everybody who asks; the cookie stays the same. What is
+    /// renewed is what the store has. `None` if the session has ended meanwhile: it stays ended.
     ///
     /// # Errors
     /// The store did not keep it; the session is as it was, unless this was [`StoreError::Slow`].
-    pub async fn renew(&self, session: &Arc<Session>, renewal: &Renewal) -> Result<Option<Arc<Session>>, StoreError> {
+    pub async fn renew(&self, session: &Session, renewal: &Renewal) -> Result<Option<Opened>, StoreError> {
         let Some(ring) = self.ring.get(session.ring) else { return Ok(None) };
-        let renew = self.cache.entry(session.id_hash).and_try_compute_with(|entry| async move {
-            let current = entry.map_or_else(|| Arc::clone(session), moka::Entry::into_value);
-            let (renewed, update) = current.renewed(&ring, renewal, self.news.now());
-            let was_there = self.store.update(&current.tenant, current.id_hash, update).await?;
-            Ok::<_, StoreError>(if was_there { Op::Put(Arc::new(renewed)) } else { Op::Remove })
-        });
-        Ok(match renew.await? {
-            CompResult::Inserted(entry) | CompResult::ReplacedWith(entry) => {
-                self.news.tell(&self.store, &[], &[session.id_hash]).await;
-                Some(entry.into_value())
+        let (tenant, id_hash) = (&session.tenant, session.id_hash);
+        let mut renewed = None;
+        let kept = &mut renewed;
+        let renew = self.near.sessions.entry(id_hash).and_try_compute_with(|entry| async move {
+            let known = entry.map(moka::Entry::into_value);
+            let known = known.as_deref().unwrap_or(session);
+            let stored = self.store.find(tenant, id_hash).await?.filter(|_| !self.news.has_ended(tenant, &id_hash));
+            let now = self.news.now();
+            let Some(current) =
+                stored.and_then(|stored| Session::open(&ring, session.lock(), &stored, Some(known), now))
+            else {
+                return Ok(Op::Remove);
+            };
+            let (opened, update) = current.renewed(&current.tokens, &ring, renewal, now);
+            if !self.store.update(tenant, id_hash, update).await? {
+                return Ok(Op::Remove);
             }
-            _ => None,
-        })
+            self.near.warm(&opened);
+            let session = Arc::clone(&opened.session);
+            *kept = Some(opened);
+            Ok::<_, StoreError>(Op::Put(session))
+        });
+        renew.await?;
+        if renewed.is_some() {
+            self.news.tell(&self.store, &[], &[id_hash]).await;
+        }
+        Ok(renewed)
     }
 
     /// Uses up a sign-in attempt: true the first time, false for ten minutes from then on.
@@ -435,11 +501,12 @@ impl Sessions {
             self.metrics.sessions_ended_total.with_label_values(&labels).inc();
         }
         self.told().swept(&swept).await;
-        for (key, session) in &self.cache {
+        for (key, session) in &self.near.sessions {
             if session.ends_at() <= now {
-                self.cache.invalidate(key.as_ref()).await;
+                self.near.sessions.invalidate(key.as_ref()).await;
             }
         }
+        self.near.cool();
         self.count_active().await?;
         Ok(swept.len())
     }
@@ -470,62 +537,79 @@ impl Sessions {
         !session.doubtful.load(Ordering::Acquire) && self.news.holds(session.read_at)
     }
 
-    /// Reads a session from the store into the cache, unless it is there and still holds, or was read at `read_since` or
-    /// later; those who ask at the same time share one answer. If the store does not answer, a session goes on for a
-    /// while as it was, unless it is given since when it must have been read.
-    async fn load(
-        &self,
-        ring: &RingKey,
-        lock: Lock,
-        read_since: Option<u64>,
-    ) -> Result<Option<Arc<Session>>, StoreError> {
+    /// Reads a session from the store into the cache, unless what is there will do; those who ask at the same time share
+    /// one answer. If the store does not answer, a session goes on for a while as it was, unless it is given since when
+    /// it must have been read.
+    async fn load(&self, ring: &RingKey, lock: Lock, read: Read) -> Result<Option<Loaded>, StoreError> {
         let id_hash = lock.id_hash;
-        let load = self.cache.entry(id_hash).and_try_compute_with(|entry| async move {
+        let (mut tokens, mut is_stale) = (None, false);
+        let (kept, stale) = (&mut tokens, &mut is_stale);
+        let load = self.near.sessions.entry(id_hash).and_try_compute_with(|entry| async move {
             let known = entry.map(moka::Entry::into_value);
-            let is_good = |known: &Arc<Session>| match read_since {
+            let holds = |known: &Arc<Session>| match read.since {
                 _ if !known.opens_with(&lock.cookie_hash) => true,
                 Some(since) => known.read_at >= since && !known.doubtful.load(Ordering::Acquire),
                 None => self.holds(known),
             };
-            if known.as_ref().is_some_and(is_good) {
-                return Ok(Op::Nop);
+            if let Some(known) = &known {
+                *kept = self.near.tokens_of(known).filter(|_| read.tokens);
+                if holds(known) && (kept.is_some() || !read.tokens) {
+                    return Ok(Op::Nop);
+                }
             }
             let read_at = self.news.now();
-            let stored = if let Some(error) = self.news.failure() {
-                Err(error)
-            } else {
-                let stored = self.store.find(&lock.tenant, id_hash).await;
-                self.news.answered(&stored);
-                stored
-            };
-            match stored {
+            let enough = read.since.is_none() && (kept.is_some() || !read.tokens);
+            let is_forgiven = enough && known.as_ref().is_some_and(|known| self.news.is_forgivable(known.read_at));
+            match self.ask(&lock, is_forgiven).await {
                 Ok(stored) => {
                     let stored = stored.filter(|_| !self.news.has_ended(&lock.tenant, &id_hash));
-                    let session =
+                    let opened =
                         stored.and_then(|stored| Session::open(ring, lock, &stored, known.as_deref(), read_at));
-                    Ok(match session {
-                        Some(session) => Op::Put(Arc::new(session)),
-                        None if known.is_some() => Op::Remove,
-                        None => Op::Nop,
-                    })
+                    let Some(opened) = opened else {
+                        return Ok(if known.is_some() { Op::Remove } else { Op::Nop });
+                    };
+                    if read.tokens {
+                        self.near.warm(&opened);
+                        *kept = Some(opened.tokens);
+                    } else {
+                        self.near.keep_warm(&opened);
+                    }
+                    Ok(Op::Put(opened.session))
                 }
-                Err(_) if read_since.is_none() && known.is_some_and(|known| self.news.is_forgivable(known.read_at)) => {
+                Err(_) if is_forgiven => {
                     self.metrics.session_stale_uses_total.inc();
+                    *stale = true;
                     Ok(Op::Nop)
                 }
                 Err(error) => Err(error),
             }
         });
-        Ok(match load.await? {
+        let entry = match load.await? {
             CompResult::Removed(_) => None,
-            result => result.into_entry().map(moka::Entry::into_value),
-        })
+            result => result.into_entry(),
+        };
+        Ok(entry.map(|entry| Loaded { session: entry.into_value(), tokens, is_stale }))
+    }
+
+    /// Asks the store for a session. Where `impatient`, it is not waited for long, nor asked where it just did not answer.
+    async fn ask(&self, lock: &Lock, impatient: bool) -> Result<Option<StoredSession>, StoreError> {
+        if impatient && let Some(error) = self.news.failure() {
+            return Err(error);
+        }
+        let patience = if impatient { PATIENCE } else { self.store.limit };
+        let stored = self.store.find_within(patience, &lock.tenant, lock.id_hash).await;
+        self.news.answered(&stored);
+        stored
     }
 
     /// Writes the last uses that the store does not know yet.
     async fn flush(&self) -> Result<(), StoreError> {
-        let untold: Vec<_> =
-            self.cache.iter().filter_map(|(_, session)| session.untold().map(|touch| (session, touch))).collect();
+        let untold: Vec<_> = self
+            .near
+            .sessions
+            .iter()
+            .filter_map(|(_, session)| session.untold().map(|touch| (session, touch)))
+            .collect();
         // Those that come at the same time share a transaction.
         let tell = |(session, touch): (Arc<Session>, Touch)| async move { self.tell(&session, touch).await };
         stream::iter(untold).map(Ok).try_for_each_concurrent(TOLD_AT_ONCE, tell).await

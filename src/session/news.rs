@@ -20,7 +20,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::store::Store;
-use super::{Sessions, StoreError, watch};
+use super::{Sessions, StoreError};
 use crate::secret::{self, base64url, from_base64url};
 use crate::tenant_id::TenantId;
 
@@ -149,10 +149,16 @@ impl News {
         self.now().saturating_sub(held_until) <= millis(self.grace)
     }
 
-    /// Why the store did not answer a moment ago.
+    /// Why the store did not answer a moment ago. After that moment one may ask again; the others go on without for
+    /// another moment.
     pub(super) fn failure(&self) -> Option<StoreError> {
-        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
-        failure.as_ref().filter(|(at, _)| at.elapsed() < NOT_ASKED).map(|(_, error)| error.clone())
+        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        let (at, error) = failure.as_mut()?;
+        if at.elapsed() < NOT_ASKED {
+            return Some(error.clone());
+        }
+        *at = Instant::now();
+        None
     }
 
     /// Notes how the store answered.
@@ -356,11 +362,11 @@ impl Sessions {
         for (tenant, id_hash) in &message.ended {
             let (Ok(tenant), Some(id_hash)) = (tenant.parse::<TenantId>(), hash(id_hash)) else { continue };
             self.news.ended(&tenant, id_hash);
-            watch::drop_from(&self.cache, id_hash).await;
+            self.near.drop(id_hash).await;
             self.ends.tell(id_hash);
         }
         for id_hash in message.renewed.iter().filter_map(|text| hash(text)) {
-            watch::doubt(&self.cache, id_hash).await;
+            self.near.doubt(id_hash).await;
         }
     }
 

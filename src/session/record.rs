@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 
 use super::cookie::{Cookie, CookieHash};
 use super::store::{StoredSession, Update};
-use super::tokens::{AccessToken, Renewal};
+use super::tokens::{AccessToken, Opened, Renewal, TokenTerms, Tokens};
 use crate::clock::Timestamp;
 use crate::config::{LOCAL_ISSUER, SessionLimits};
 use crate::key_ring::{KeyId, RingKey, TenantKeys};
@@ -30,8 +30,9 @@ use crate::tenant_id::TenantId;
 const TOUCH_EVERY: i64 = 60;
 /// The number of the format that is written.
 const FORMAT: u8 = 1;
-/// Bytes of memory that a session takes besides its texts.
-const OVERHEAD: usize = 1024;
+/// Bytes of memory that a session takes besides its texts: itself, its last use, and its place in the cache. What the
+/// cache takes was measured by `benches/sessions.rs`.
+const OVERHEAD: usize = size_of::<Session>() + size_of::<Seen>() + 512;
 
 /// What a sign-in brings.
 pub struct NewSession {
@@ -67,7 +68,7 @@ impl fmt::Debug for NewSession {
     }
 }
 
-/// One person signed in at one tenant in one browser.
+/// One person signed in at one tenant in one browser. Its tokens are not here: see [`Opened`].
 pub struct Session {
     /// The tenant it is good for.
     pub tenant: TenantId,
@@ -77,16 +78,12 @@ pub struct Session {
     pub sub: String,
     /// The provider's own id of its session; of a local account, what it was at the sign-in.
     pub sid: Option<String>,
-    /// Everything known about the identity.
-    pub claims: Map<String, Value>,
-    /// The id token.
-    pub id_token: SecretString,
-    /// The access token; none once the provider has ended the tokens.
-    pub access_token: Option<AccessToken>,
-    /// Access tokens for further audiences, by audience.
-    pub further_access_tokens: BTreeMap<String, AccessToken>,
-    /// The refresh token.
-    pub refresh_token: Option<SecretString>,
+    /// Everything known about the identity, as JSON: a map of texts takes several times as much memory.
+    claims: Box<[u8]>,
+    /// When the access token is good, and what for; none once the provider has ended the tokens.
+    pub access_token: Option<TokenTerms>,
+    /// Whether there is a refresh token.
+    pub is_renewable: bool,
     /// When it began.
     pub created_at: Timestamp,
     /// When it ends in any case, as fixed at the sign-in.
@@ -99,14 +96,24 @@ pub struct Session {
     pub(super) cookie_hash: CookieHash,
     /// What the record is sealed under: derived from the cookie, which we do not keep.
     pub(super) record_key: Key,
-    /// Bytes of memory, roughly.
-    pub(super) weight: u32,
+    /// Of its record, as it was read or written.
+    pub(super) version: Version,
     /// When it was read from the store, or written to it, in milliseconds of the process.
     pub(super) read_at: u64,
     /// Another replica has changed it since.
     pub(super) doubtful: AtomicBool,
     /// One for all that a session becomes by renewals.
     seen: Arc<Seen>,
+}
+
+/// Tells what a record says from all that it said before and will say: the tag of its seal.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Version([u8; 16]);
+
+impl Version {
+    fn of(record: &[u8]) -> Self {
+        Self(record.last_chunk().copied().unwrap_or_default())
+    }
 }
 
 /// When a session was last used, in seconds since the epoch, and how much of that the store knows.
@@ -222,7 +229,7 @@ struct Record<'a> {
     issuer: Cow<'a, str>,
     sub: Cow<'a, str>,
     sid: Option<Cow<'a, str>>,
-    claims: Cow<'a, Map<String, Value>>,
+    claims: Map<String, Value>,
     id_token: Cow<'a, str>,
     access_token: Option<Cow<'a, str>>,
     #[serde(default)]
@@ -267,7 +274,7 @@ impl Session {
         limits: &SessionLimits,
         (now, read_at): (Timestamp, u64),
         new: NewSession,
-    ) -> (Self, Row) {
+    ) -> (Opened, Row) {
         let limit = now.plus(seconds(limits.absolute_of(&new.issuer)));
         let (expires_at, expires_because) = match new.session_expiry {
             Some(expiry) if expiry < limit => (expiry, ExpiryReason::SessionExpiry),
@@ -275,22 +282,24 @@ impl Session {
         };
         let (user_agent, address) = (new.user_agent, new.address);
         let idle = seconds(limits.idle_of(&new.issuer));
-        let mut session = Self {
-            tenant: tenant.clone(),
-            issuer: new.issuer,
-            sub: new.sub,
-            sid: new.sid,
-            claims: new.claims,
+        let tokens = Tokens {
             id_token: new.id_token,
             // A local account has none.
             access_token: (!new.access_token.expose_secret().is_empty()).then_some(AccessToken {
                 value: new.access_token,
-                issued_at: now,
-                expires_at: new.access_token_expires_at,
-                scope: new.scope,
+                terms: TokenTerms { issued_at: now, expires_at: new.access_token_expires_at, scope: new.scope },
             }),
             further_access_tokens: BTreeMap::new(),
             refresh_token: new.refresh_token,
+        };
+        let session = Self {
+            tenant: tenant.clone(),
+            issuer: new.issuer,
+            sub: new.sub,
+            sid: new.sid,
+            claims: packed(&new.claims),
+            access_token: tokens.access_token.as_ref().map(|token| token.terms.clone()),
+            is_renewable: tokens.refresh_token.is_some(),
             created_at: now,
             expires_at,
             expires_because,
@@ -298,69 +307,78 @@ impl Session {
             id_hash: id_hash(ring, tenant, &cookie.id),
             cookie_hash,
             record_key: record_key(ring, tenant, cookie),
-            weight: 0,
+            version: Version([0; 16]),
             read_at,
             doubtful: AtomicBool::new(false),
             seen: Seen::new(now, idle),
         };
-        let row = session.seal(ring, user_agent.as_deref(), address);
-        session.weight = weight(&row.record, row.refresh_token.as_deref());
-        (session, row)
+        let row = session.seal(ring, &tokens, user_agent.as_deref(), address);
+        let session = Self { version: Version::of(&row.record), ..session };
+        (Opened { session: Arc::new(session), tokens: Arc::new(tokens) }, row)
     }
 
-    /// What becomes of the session by `renewal`, and what of its row.
-    pub(super) fn renewed(&self, ring: &RingKey, renewal: &Renewal, read_at: u64) -> (Self, Update) {
-        let mut session = Self {
+    /// What becomes of the session, which has these `tokens`, by `renewal`, and what of its row.
+    pub(super) fn renewed(&self, tokens: &Tokens, ring: &RingKey, renewal: &Renewal, read_at: u64) -> (Opened, Update) {
+        let mut claims = None;
+        let (mut expires_at, mut expires_because) = (self.expires_at, self.expires_because);
+        let mut tokens = tokens.clone();
+        match renewal {
+            Renewal::Ended => {
+                tokens = Tokens {
+                    access_token: None,
+                    further_access_tokens: BTreeMap::new(),
+                    refresh_token: None,
+                    ..tokens
+                };
+            }
+            Renewal::Tokens(new) => {
+                tokens.further_access_tokens.retain(|_, token| token.terms.is_usable(new.access_token.terms.issued_at));
+                let mut token = new.access_token.clone();
+                if let Some(audience) = &new.audience {
+                    tokens.further_access_tokens.insert(audience.clone(), token);
+                } else {
+                    // No scope in the answer: the same as before (RFC 6749, section 5.1).
+                    token.terms.scope = token.terms.scope.or_else(|| self.scope().map(str::to_owned));
+                    tokens.access_token = Some(token);
+                }
+                tokens.refresh_token = new.refresh_token.clone().or(tokens.refresh_token);
+                tokens.id_token = new.id_token.clone().unwrap_or(tokens.id_token);
+                claims = new.claims.as_ref().map(packed);
+                if let Some(expiry) = new.session_expiry.filter(|expiry| *expiry < self.expires_at) {
+                    (expires_at, expires_because) = (expiry, ExpiryReason::SessionExpiry);
+                }
+            }
+        }
+        let session = Self {
             tenant: self.tenant.clone(),
             issuer: self.issuer.clone(),
             sub: self.sub.clone(),
             sid: self.sid.clone(),
-            claims: self.claims.clone(),
-            id_token: self.id_token.clone(),
-            access_token: None,
-            further_access_tokens: BTreeMap::new(),
-            refresh_token: None,
+            claims: claims.unwrap_or_else(|| self.claims.clone()),
+            access_token: tokens.access_token.as_ref().map(|token| token.terms.clone()),
+            is_renewable: tokens.refresh_token.is_some(),
             created_at: self.created_at,
-            expires_at: self.expires_at,
-            expires_because: self.expires_because,
+            expires_at,
+            expires_because,
             ring: self.ring,
             id_hash: self.id_hash,
             cookie_hash: self.cookie_hash,
             record_key: self.record_key.clone(),
-            weight: 0,
+            version: self.version,
             read_at,
             doubtful: AtomicBool::new(false),
             seen: Arc::clone(&self.seen),
         };
-        if let Renewal::Tokens(tokens) = renewal {
-            session.access_token.clone_from(&self.access_token);
-            session.further_access_tokens.clone_from(&self.further_access_tokens);
-            session.further_access_tokens.retain(|_, token| token.is_usable(tokens.access_token.issued_at));
-            let new = tokens.access_token.clone();
-            if let Some(audience) = &tokens.audience {
-                session.further_access_tokens.insert(audience.clone(), new);
-            } else {
-                // No scope in the answer: the same as before (RFC 6749, section 5.1).
-                let scope = new.scope.or_else(|| self.scope().map(str::to_owned));
-                session.access_token = Some(AccessToken { scope, ..new });
-            }
-            session.refresh_token = tokens.refresh_token.clone().or_else(|| self.refresh_token.clone());
-            session.id_token = tokens.id_token.clone().unwrap_or(session.id_token);
-            session.claims = tokens.claims.clone().unwrap_or(session.claims);
-            if let Some(expiry) = tokens.session_expiry.filter(|expiry| *expiry < self.expires_at) {
-                (session.expires_at, session.expires_because) = (expiry, ExpiryReason::SessionExpiry);
-            }
-        }
         let update = Update {
-            record: session.seal_record(),
-            refresh_token: session.seal_refresh_token(&ring.of(&session.tenant)),
-            expires_at: session.expires_at,
+            record: session.seal_record(&tokens),
+            refresh_token: session.seal_refresh_token(&tokens, &ring.of(&session.tenant)),
+            expires_at,
         };
-        session.weight = weight(&update.record, update.refresh_token.as_deref());
-        (session, update)
+        let session = Self { version: Version::of(&update.record), ..session };
+        (Opened { session: Arc::new(session), tokens: Arc::new(tokens) }, update)
     }
 
-    fn seal(&self, ring: &RingKey, user_agent: Option<&str>, address: Option<IpAddr>) -> Row {
+    fn seal(&self, ring: &RingKey, tokens: &Tokens, user_agent: Option<&str>, address: Option<IpAddr>) -> Row {
         let summary = Summary {
             issuer: &self.issuer,
             sub: &self.sub,
@@ -379,22 +397,22 @@ impl Session {
             last_seen_at: self.last_seen_at(),
             ends_at: self.ends_at(),
             expires_at: self.expires_at,
-            record: self.seal_record(),
+            record: self.seal_record(tokens),
             summary: seal(&keys.summary, "summary", tenant, &self.id_hash, &summary),
-            refresh_token: self.seal_refresh_token(&keys),
+            refresh_token: self.seal_refresh_token(tokens, &keys),
             sub_hash: sub_hash(&keys, &self.issuer, &self.sub),
             sid_hash: self.sid.as_deref().map(|sid| sid_hash(&keys, &self.issuer, sid)),
         }
     }
 
-    fn seal_record(&self) -> Vec<u8> {
-        let token = self.access_token.as_ref();
-        let further = self.further_access_tokens.iter().map(|(audience, token)| {
+    fn seal_record(&self, tokens: &Tokens) -> Vec<u8> {
+        let token = tokens.access_token.as_ref();
+        let further = tokens.further_access_tokens.iter().map(|(audience, token)| {
             let stored = StoredToken {
                 value: token.value.expose_secret().into(),
-                issued_at: token.issued_at,
-                expires_at: token.expires_at,
-                scope: token.scope.as_deref().map(Into::into),
+                issued_at: token.terms.issued_at,
+                expires_at: token.terms.expires_at,
+                scope: token.terms.scope.as_deref().map(Into::into),
             };
             (audience.into(), stored)
         });
@@ -402,11 +420,11 @@ impl Session {
             issuer: (&self.issuer).into(),
             sub: (&self.sub).into(),
             sid: self.sid.as_deref().map(Into::into),
-            claims: Cow::Borrowed(&self.claims),
-            id_token: self.id_token.expose_secret().into(),
+            claims: self.claims(),
+            id_token: tokens.id_token.expose_secret().into(),
             access_token: token.map(|token| token.value.expose_secret().into()),
-            access_token_issued_at: token.map(|token| token.issued_at),
-            access_token_expires_at: token.and_then(|token| token.expires_at),
+            access_token_issued_at: token.map(|token| token.terms.issued_at),
+            access_token_expires_at: token.and_then(|token| token.terms.expires_at),
             scope: self.scope().map(Into::into),
             further_access_tokens: further.collect(),
             created_at: self.created_at,
@@ -416,8 +434,8 @@ impl Session {
         seal(&self.record_key, "record", &self.tenant, &self.id_hash, &record)
     }
 
-    fn seal_refresh_token(&self, keys: &TenantKeys) -> Option<Vec<u8>> {
-        let token = self.refresh_token.as_ref()?;
+    fn seal_refresh_token(&self, tokens: &Tokens, keys: &TenantKeys) -> Option<Vec<u8>> {
+        let token = tokens.refresh_token.as_ref()?;
         Some(seal(&keys.refresh_token, "refresh token", &self.tenant, &self.id_hash, token.expose_secret()))
     }
 
@@ -429,9 +447,8 @@ impl Session {
         stored: &StoredSession,
         known: Option<&Self>,
         read_at: u64,
-    ) -> Option<Self> {
+    ) -> Option<Opened> {
         let Lock { tenant, id_hash, record_key, cookie_hash } = lock;
-        let weight = weight(&stored.record, stored.refresh_token.as_deref());
         let record: Record = open(&record_key, "record", &tenant, &id_hash, &stored.record)?;
         let refresh_token = match &stored.refresh_token {
             Some(sealed) => {
@@ -442,31 +459,36 @@ impl Session {
         };
         let access_token = record.access_token.map(|value| AccessToken {
             value: value.into_owned().into(),
-            issued_at: record.access_token_issued_at.unwrap_or(record.created_at),
-            expires_at: record.access_token_expires_at,
-            scope: record.scope.map(Cow::into_owned),
+            terms: TokenTerms {
+                issued_at: record.access_token_issued_at.unwrap_or(record.created_at),
+                expires_at: record.access_token_expires_at,
+                scope: record.scope.map(Cow::into_owned),
+            },
         });
         let seen = known.map_or_else(|| Seen::new(stored.last_seen_at, 0), |known| Arc::clone(&known.seen));
         seen.at.fetch_max(stored.last_seen_at.0, Ordering::Relaxed);
         let further = record.further_access_tokens.into_iter().map(|(audience, token)| {
-            let token = AccessToken {
-                value: token.value.into_owned().into(),
+            let terms = TokenTerms {
                 issued_at: token.issued_at,
                 expires_at: token.expires_at,
                 scope: token.scope.map(Cow::into_owned),
             };
-            (audience.into_owned(), token)
+            (audience.into_owned(), AccessToken { value: token.value.into_owned().into(), terms })
         });
-        Some(Self {
-            tenant,
-            issuer: record.issuer.into_owned(),
-            sub: record.sub.into_owned(),
-            sid: record.sid.map(Cow::into_owned),
-            claims: record.claims.into_owned(),
+        let tokens = Tokens {
             id_token: record.id_token.into_owned().into(),
             access_token,
             further_access_tokens: further.collect(),
             refresh_token,
+        };
+        let session = Self {
+            tenant,
+            issuer: record.issuer.into_owned(),
+            sub: record.sub.into_owned(),
+            sid: record.sid.map(Cow::into_owned),
+            claims: packed(&record.claims),
+            access_token: tokens.access_token.as_ref().map(|token| token.terms.clone()),
+            is_renewable: tokens.refresh_token.is_some(),
             created_at: record.created_at,
             expires_at: record.expires_at,
             expires_because: record.expires_because,
@@ -474,11 +496,29 @@ impl Session {
             id_hash,
             cookie_hash,
             record_key,
-            weight,
+            version: Version::of(&stored.record),
             read_at,
             doubtful: AtomicBool::new(false),
             seen,
-        })
+        };
+        Some(Opened { session: Arc::new(session), tokens: Arc::new(tokens) })
+    }
+
+    /// Everything known about the identity. Made anew at each call: ask once a request.
+    pub fn claims(&self) -> Map<String, Value> {
+        serde_json::from_slice(&self.claims).expect("it was written as JSON by ourselves")
+    }
+
+    /// Bytes of memory, roughly, in the cache.
+    pub(super) fn weight(&self) -> u32 {
+        let texts = [
+            Some(&self.issuer),
+            Some(&self.sub),
+            self.sid.as_ref(),
+            self.access_token.as_ref().and_then(|token| token.scope.as_ref()),
+        ];
+        let texts: usize = texts.into_iter().flatten().map(String::len).sum();
+        (OVERHEAD + self.claims.len() + texts).try_into().unwrap_or(u32::MAX)
     }
 
     /// Whether a local account signed in, not somebody at the provider: there are no tokens then.
@@ -499,14 +539,6 @@ impl Session {
     /// What tells it from all other sessions; opens nothing.
     pub const fn key(&self) -> [u8; 32] {
         self.id_hash
-    }
-
-    /// The access token for one of the tenant's further audiences, or that of the sign-in. It may have ended.
-    pub fn access_token_for(&self, audience: Option<&str>) -> Option<&AccessToken> {
-        match audience {
-            Some(audience) => self.further_access_tokens.get(audience),
-            None => self.access_token.as_ref(),
-        }
     }
 
     /// The scope that was granted, parted by blanks; none without an access token.
@@ -550,7 +582,8 @@ impl Session {
         self.seen.idle.store(seconds(limits.idle_of(&self.issuer)), Ordering::Relaxed);
         self.seen.at.fetch_max(now.0, Ordering::Relaxed);
         let told = self.seen.told.load(Ordering::Relaxed);
-        let due = now.since(Timestamp(told)) >= TOUCH_EVERY;
+        // A clock that was set back waits for nobody: the store may reckon by one of its own.
+        let due = now.since(Timestamp(told)).saturating_abs() >= TOUCH_EVERY;
         let mine = due && self.seen.told.compare_exchange(told, now.0, Ordering::Relaxed, Ordering::Relaxed).is_ok();
         mine.then(|| self.touch())
     }
@@ -658,9 +691,8 @@ fn record_key(ring: &RingKey, tenant: &TenantId, cookie: &Cookie) -> Key {
     cookie.key.derive(ring.of(tenant).record.expose(), &[b"record"])
 }
 
-fn weight(record: &[u8], refresh_token: Option<&[u8]>) -> u32 {
-    let bytes = OVERHEAD + record.len() + refresh_token.map_or(0, <[u8]>::len);
-    bytes.try_into().unwrap_or(u32::MAX)
+fn packed(claims: &Map<String, Value>) -> Box<[u8]> {
+    serde_json::to_vec(claims).expect("a map of JSON").into()
 }
 
 fn seconds(duration: std::time::Duration) -> i64 {

@@ -1,5 +1,6 @@
 //! Sessions as a whole, over a real file; what holds for Redis as well is in `either`.
 
+mod clock;
 mod either;
 mod keys;
 mod redis;
@@ -114,7 +115,7 @@ impl House {
     }
 
     /// Another process, which has this ring key.
-    async fn open(&self, ring: &Arc<KeyRing>) -> Arc<Sessions> {
+    async fn beside(&self, ring: &Arc<KeyRing>) -> Arc<Sessions> {
         let metrics = Metrics::new(200);
         Sessions::open(&self.data(), ring.clone(), &self.settings, self.clock.clone(), metrics).await.unwrap()
     }
@@ -143,7 +144,7 @@ impl House {
 
     async fn restart(&mut self) {
         self.sessions.close().await;
-        self.sessions = self.open(&self.ring).await;
+        self.sessions = self.beside(&self.ring).await;
         self.metrics = Arc::clone(&self.sessions.metrics);
     }
 
@@ -157,12 +158,18 @@ impl House {
     }
 
     async fn find(&self, cookie: &str) -> Option<Arc<Session>> {
-        self.sessions.find(&self.acme, &limits(), cookie).await.unwrap()
+        self.sessions.find(&self.acme, &limits(), cookie).await.unwrap().map(|found| found.session)
+    }
+
+    /// The session with its tokens.
+    async fn open(&self, cookie: &str) -> Option<Opened> {
+        self.sessions.opened(&self.find(cookie).await?).await.unwrap()
     }
 
     /// Makes the cache forget.
     fn cool(&self) {
-        self.sessions.cache.invalidate_all();
+        self.sessions.near.sessions.invalidate_all();
+        self.sessions.near.forget_all_tokens();
     }
 
     /// Keeps the writing thread busy until the answer is dropped.
@@ -413,9 +420,9 @@ async fn the_cache_stays_within_its_bytes() {
     for _ in 0..50 {
         house.sign_in().await;
     }
-    house.sessions.cache.run_pending_tasks().await;
-    assert!(house.sessions.cache.weighted_size() <= 20 * 1024);
-    assert!(house.sessions.cache.entry_count() >= 1);
+    house.sessions.near.sessions.run_pending_tasks().await;
+    assert!(house.sessions.near.sessions.weighted_size() <= 20 * 1024);
+    assert!(house.sessions.near.sessions.entry_count() >= 1);
 }
 
 #[tokio::test]

@@ -1,23 +1,36 @@
-//! Access tokens of a session, and what a renewal puts in their place. Sealing is in `record`, storing in the module
-//! above; when a renewal happens is the business of `flow`.
+//! A session's tokens, and what a renewal puts in their place. Sealing is in `record`, storing in the module above; when
+//! a renewal happens is the business of `flow`.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use super::record::{Session, Version};
 use crate::clock::Timestamp;
-use crate::secret::SecretString;
+use crate::secret::{ExposeSecret as _, SecretString};
 
 /// Seconds before its end when a token is not handed out any more: it must still be good when it arrives.
 const TRAVEL: i64 = 5;
 /// Seconds before its end when a token should be renewed, at least; or a tenth of its life, if that is more.
 const AHEAD: i64 = 60;
+/// Bytes of memory that the tokens of a session take besides their texts: themselves, and their place in the cache.
+const OVERHEAD: usize = size_of::<Tokens>() + 384;
 
 /// An access token.
 #[derive(Clone, Debug)]
 pub struct AccessToken {
     /// The token itself.
     pub value: SecretString,
+    /// When it is good, and what for.
+    pub terms: TokenTerms,
+}
+
+/// All that is known of an access token but the token itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenTerms {
     /// When it came.
     pub issued_at: Timestamp,
     /// When it ends, if the provider said so.
@@ -26,7 +39,7 @@ pub struct AccessToken {
     pub scope: Option<String>,
 }
 
-impl AccessToken {
+impl TokenTerms {
     /// Whether it may be handed out. One whose end nobody knows always may.
     pub fn is_usable(&self, now: Timestamp) -> bool {
         self.ends_after(now, |life| TRAVEL.min(life / 2))
@@ -40,6 +53,90 @@ impl AccessToken {
     /// Whether it lives on at `now` by more than what `margin` makes of its whole life, in seconds.
     fn ends_after(&self, now: Timestamp, margin: impl Fn(i64) -> i64) -> bool {
         self.expires_at.is_none_or(|end| now < end.plus(-margin(end.since(self.issued_at).max(0))))
+    }
+}
+
+/// The tokens that one version of a session has.
+#[derive(Clone)]
+pub struct Tokens {
+    /// The id token; empty for a local account.
+    pub id_token: SecretString,
+    /// The access token; none once the provider has ended the tokens.
+    pub access_token: Option<AccessToken>,
+    /// Access tokens for further audiences, by audience.
+    pub further_access_tokens: BTreeMap<String, AccessToken>,
+    /// The refresh token.
+    pub refresh_token: Option<SecretString>,
+}
+
+impl Tokens {
+    /// The access token for one of the tenant's further audiences, or that of the sign-in. It may have ended.
+    pub fn access_token_for(&self, audience: Option<&str>) -> Option<&AccessToken> {
+        match audience {
+            Some(audience) => self.further_access_tokens.get(audience),
+            None => self.access_token.as_ref(),
+        }
+    }
+
+    /// Bytes of memory, roughly.
+    fn weight(&self) -> usize {
+        let of =
+            |token: &AccessToken| token.value.expose_secret().len() + token.terms.scope.as_ref().map_or(0, String::len);
+        let further: usize = self.further_access_tokens.iter().map(|(name, token)| 128 + name.len() + of(token)).sum();
+        OVERHEAD
+            + self.id_token.expose_secret().len()
+            + self.access_token.as_ref().map_or(0, of)
+            + self.refresh_token.as_ref().map_or(0, |token| token.expose_secret().len())
+            + further
+    }
+}
+
+/// A session and its tokens, both of the same version.
+#[derive(Clone)]
+pub struct Opened {
+    /// The session.
+    pub session: Arc<Session>,
+    /// Its tokens.
+    pub tokens: Arc<Tokens>,
+}
+
+impl Deref for Opened {
+    type Target = Session;
+
+    fn deref(&self) -> &Session {
+        &self.session
+    }
+}
+
+impl fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tokens(…)")
+    }
+}
+
+impl fmt::Debug for Opened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.session.fmt(f)
+    }
+}
+
+/// Tokens in the cache.
+#[derive(Clone)]
+pub(super) struct Warm {
+    version: Version,
+    tokens: Arc<Tokens>,
+    pub(super) weight: u32,
+}
+
+impl Warm {
+    pub(super) fn of(opened: &Opened) -> Self {
+        let weight = opened.tokens.weight().try_into().unwrap_or(u32::MAX);
+        Self { version: opened.session.version, tokens: Arc::clone(&opened.tokens), weight }
+    }
+
+    /// The tokens, if they are those of this very version of the session.
+    pub(super) fn tokens_of(&self, session: &Session) -> Option<Arc<Tokens>> {
+        (self.version == session.version).then(|| Arc::clone(&self.tokens))
     }
 }
 
@@ -79,9 +176,9 @@ impl fmt::Debug for RenewedTokens {
 mod tests {
     use super::*;
 
-    fn token(life: Option<i64>) -> AccessToken {
+    fn token(life: Option<i64>) -> TokenTerms {
         let issued_at = Timestamp(1000);
-        AccessToken { value: "t".into(), issued_at, expires_at: life.map(|life| issued_at.plus(life)), scope: None }
+        TokenTerms { issued_at, expires_at: life.map(|life| issued_at.plus(life)), scope: None }
     }
 
     #[test]
@@ -102,7 +199,7 @@ mod tests {
 
     #[test]
     fn a_token_does_not_print_itself() {
-        let token = AccessToken { value: "hush-hush".into(), ..token(None) };
+        let token = AccessToken { value: "hush-hush".into(), terms: token(None) };
         assert!(!format!("{token:?}").contains("hush"));
     }
 }

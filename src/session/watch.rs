@@ -3,14 +3,12 @@
 
 use std::error::Error;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use moka::future::Cache;
-use moka::ops::compute::Op;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
+use super::near::Near;
 use super::news::News;
 use super::store::Store;
 use super::{EndReason, Session, Sessions, StoreError};
@@ -41,16 +39,10 @@ impl Ends {
     }
 }
 
-/// The session of this hash was ended in the store: it opens nothing here any more. A load that is under way is waited
-/// for, as in [`Sessions::end`].
-pub(super) async fn drop_from(cache: &Cache<[u8; 32], Arc<Session>>, id_hash: [u8; 32]) {
-    cache.entry(id_hash).and_compute_with(|_| async { Op::Remove }).await;
-}
-
 /// Takes sessions that were ended out of the cache, and tells everybody whom it concerns.
 pub(super) async fn forget(
     store: &Store,
-    cache: &Cache<[u8; 32], Arc<Session>>,
+    near: &Near,
     news: &News,
     ends: &Ends,
     tenant: &TenantId,
@@ -58,24 +50,13 @@ pub(super) async fn forget(
 ) {
     for id_hash in ended {
         news.ended(tenant, *id_hash);
-        drop_from(cache, *id_hash).await;
+        near.drop(*id_hash).await;
         ends.tell(*id_hash);
     }
     for some in ended.chunks(TOLD_AT_ONCE) {
         let ended: Vec<_> = some.iter().map(|id_hash| (tenant.clone(), *id_hash)).collect();
         news.tell(store, &ended, &[]).await;
     }
-}
-
-/// Another replica has changed the session of this hash: it is read anew at its next use.
-pub(super) async fn doubt(cache: &Cache<[u8; 32], Arc<Session>>, id_hash: [u8; 32]) {
-    let mark = |entry: Option<moka::Entry<[u8; 32], Arc<Session>>>| async {
-        if let Some(entry) = entry {
-            entry.value().doubtful.store(true, Ordering::Release);
-        }
-        Op::Nop
-    };
-    cache.entry(id_hash).and_compute_with(mark).await;
 }
 
 impl Sessions {
@@ -129,7 +110,7 @@ impl Sessions {
 
     /// Somebody else ended the session of this hash.
     pub(super) async fn ended_elsewhere(&self, id_hash: [u8; 32]) {
-        drop_from(&self.cache, id_hash).await;
+        self.near.drop(id_hash).await;
         self.ends.tell(id_hash);
     }
 

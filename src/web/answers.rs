@@ -5,6 +5,7 @@ use http::{HeaderValue, StatusCode};
 use serde_json::Value;
 use warp::reply::Response;
 
+use super::identity_headers;
 use super::request::Request;
 use crate::gateway::Gateway;
 
@@ -70,7 +71,8 @@ pub(super) fn asset(gateway: &Gateway, request: &Request, file: &str) -> Respons
     }
 }
 
-/// What every response of our own carries: that nothing of it is kept, guessed or framed.
+/// What every response of our own carries: that nothing of it is kept, guessed or framed, and whether it may be of a
+/// session that has ended elsewhere.
 pub(super) fn finish(response: &mut Response, request: &Request, gateway: &Gateway) {
     let headers = response.headers_mut();
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
@@ -86,6 +88,7 @@ pub(super) fn finish(response: &mut Response, request: &Request, gateway: &Gatew
     if request.visitor().is_ok_and(|visitor| gateway.tenants.is_https(visitor)) {
         headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
     }
+    headers.extend(identity_headers::stale(request.is_stale()));
     let cookies: usize = headers.get_all(header::SET_COOKIE).iter().map(HeaderValue::len).sum();
     if cookies > 0 {
         gateway.metrics.set_cookie_size_bytes.observe(cookies as f64);

@@ -194,7 +194,11 @@ async fn judge<'q>(
     let by_token = token.is_some();
     let session = match by_token {
         true => Ok(None),
-        false => handlers::session_of(gateway, tenant, &cookies, request).await,
+        false => handlers::visit(gateway, tenant, &cookies, request).await,
+    };
+    let session = match session {
+        Ok(Some(visit)) if tenant.settings.identity.has_tokens() => visit.with_tokens(gateway).await,
+        visit => visit,
     };
     let session = match session {
         Ok(session) => session,

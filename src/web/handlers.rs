@@ -17,7 +17,7 @@ use super::request::Request;
 use super::{Problem, answers, local_login, reverse_proxy};
 use crate::audit::Unwritten;
 use crate::config::ResponseMode;
-use crate::flow::access;
+use crate::flow::access::{self, Visit};
 use crate::flow::attempt::AttemptId;
 use crate::flow::callback::{self, Callback, CallbackError, Finished};
 use crate::flow::sign_in::{self, SignInRequest};
@@ -108,21 +108,24 @@ impl<'a> Scope<'a> {
 
     /// The session of this browser at this tenant.
     pub(super) async fn session(&self) -> Result<Option<Arc<Session>>, StoreError> {
-        session_of(self.gateway, self.tenant, &self.cookies, self.request).await
+        let visit = visit(self.gateway, self.tenant, &self.cookies, self.request).await?;
+        Ok(visit.map(|visit| visit.session))
     }
 }
 
-/// The session that a request's cookie opens at `tenant`.
-pub(super) async fn session_of(
+/// The session that a request's cookie opens at `tenant`. The answer tells if nobody could ask the store about it.
+pub(super) async fn visit(
     gateway: &Gateway,
     tenant: &Tenant,
     cookies: &Cookies<'_>,
     request: &Request,
-) -> Result<Option<Arc<Session>>, StoreError> {
-    match cookies.unverified_session(request) {
-        None => Ok(None),
-        Some(unverified) => access::session(gateway, tenant, unverified).await,
+) -> Result<Option<Visit>, StoreError> {
+    let Some(unverified) = cookies.unverified_session(request) else { return Ok(None) };
+    let found = access::session(gateway, tenant, unverified).await?;
+    if found.as_ref().is_some_and(|found| found.is_stale) {
+        request.mark_stale();
     }
+    Ok(found.map(Visit::from))
 }
 
 /// The first page; whoever is signed in goes on to the dashboard.
@@ -279,12 +282,13 @@ async fn dashboard(scope: Scope<'_>) -> Answer {
         return Ok(answers::redirect(StatusCode::FOUND, &format!("{}?{query}", scope.place.path("/login"))));
     };
     let own = revocation::listed(&scope, &session).await;
-    let text = |name: &str| session.claims.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+    let claims = session.claims();
+    let text = |name: &str| claims.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
     let page = Page::Dashboard(Dashboard {
         name: text("name").or_else(|| text("nickname")).or_else(|| text("email")).unwrap_or(&session.sub),
         email: text("email"),
         picture: text("picture").filter(|picture| picture.starts_with("https://")),
-        claims: &session.claims,
+        claims: &claims,
         local: session.is_local(),
         session: times(&session, scope.tenant),
         sessions: &own,
@@ -311,7 +315,7 @@ async fn logout(scope: Scope<'_>) -> Answer {
         return Ok(scope.page(&Page::ConfirmLogout));
     }
     let session = scope.session().await?;
-    let location = sign_out::sign_out(scope.gateway, scope.tenant, scope.place, session.as_deref()).await?;
+    let location = sign_out::sign_out(scope.gateway, scope.tenant, scope.place, session.as_ref()).await?;
     let status = if scope.request.method() == Method::POST { StatusCode::SEE_OTHER } else { StatusCode::FOUND };
     let mut response = answers::redirect(status, &location);
     answers::add_cookies(&mut response, scope.cookies.remove_all(scope.request));

@@ -21,6 +21,9 @@ const ESCAPED: &AsciiSet = &CONTROLS.add(b'%');
 /// What is encoded in an item of a list.
 const ESCAPED_ITEM: &AsciiSet = &ESCAPED.add(b',');
 
+/// The header of [`stale`].
+const SESSION_STALE: HeaderName = HeaderName::from_static("x-auth-request-session-stale");
+
 const NOTHING: HeaderValue = HeaderValue::from_static("");
 
 /// The names of a tenant's identity headers. Whatever comes under one of them from elsewhere, in any spelling, is forged.
@@ -34,7 +37,7 @@ pub(super) fn of<'a>(
     permit: &'a Permit,
     now: Timestamp,
 ) -> impl Iterator<Item = (&'a HeaderName, HeaderValue)> + 'a {
-    let (identity, access_token, session) = (permit.identity(), permit.access_token(now), permit.session());
+    let (identity, access_token, tokens) = (permit.identity(), permit.access_token(now), permit.tokens());
     tenant.settings.identity.headers.iter().map(move |(name, wanted)| {
         let value = match (wanted, identity, access_token) {
             (IdentityValue::Tenant, ..) => text(tenant.id().as_str()),
@@ -43,13 +46,16 @@ pub(super) fn of<'a>(
             (IdentityValue::Claim(claim), Some(who), _) => who.claims.get(claim).map_or(NOTHING, value),
             (IdentityValue::AccessToken, _, Some(access_token)) => token("", access_token),
             (IdentityValue::BearerAccessToken, _, Some(access_token)) => token("Bearer ", access_token),
-            (IdentityValue::BearerIdToken, ..) => {
-                session.map_or(NOTHING, |session| token("Bearer ", &session.id_token))
-            }
+            (IdentityValue::BearerIdToken, ..) => tokens.map_or(NOTHING, |tokens| token("Bearer ", &tokens.id_token)),
             _ => NOTHING,
         };
         (name, value)
     })
+}
+
+/// Marks what passes by a session that nobody could ask the store about. There is none of it where all is well.
+pub(super) fn stale(is_stale: bool) -> Option<(HeaderName, HeaderValue)> {
+    is_stale.then(|| (SESSION_STALE, HeaderValue::from_static("true")))
 }
 
 /// The address, unless the provider says that nobody has verified it: an application takes it for the person.

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _};
@@ -37,6 +38,7 @@ pub(super) struct Request {
     body: Option<BoxBody>,
     limits: Option<Limits>,
     tunnel: Option<Tunnel>,
+    stale: AtomicBool,
 }
 
 /// Takes the gateway of the moment and copies any request's parts; never rejects.
@@ -75,8 +77,9 @@ pub(super) fn filter(live: LiveGateway) -> impl Filter<Extract = (Arc<Gateway>, 
                 });
                 let id = request_id(&headers, trusted.contains(peer.ip())).into();
                 let path = path.as_str().to_owned();
+                let stale = AtomicBool::new(false);
                 let request =
-                    Request { id, method, path, query, headers, peer, authority, visitor, body, limits, tunnel };
+                    Request { id, method, path, query, headers, peer, authority, visitor, body, limits, tunnel, stale };
                 (gateway, request)
             },
         )
@@ -110,6 +113,16 @@ impl Request {
             user_agent: self.headers.get(header::USER_AGENT).cloned(),
             trace_id: None,
         }
+    }
+
+    /// Notes that its session is one that nobody could ask the store about.
+    pub(super) fn mark_stale(&self) {
+        self.stale.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether that was noted.
+    pub(super) fn is_stale(&self) -> bool {
+        self.stale.load(Ordering::Relaxed)
     }
 
     /// The path, as it came.

@@ -17,7 +17,7 @@ use super::cookies::Cookies;
 use super::request::Request;
 use super::{Problem, answers, bearer, csrf, handlers, identity_headers, scrub};
 use crate::config::{Pass, UpstreamSettings};
-use crate::flow::access::{self, Knock, Permit};
+use crate::flow::access::{self, Knock, Permit, Visit};
 use crate::flow::{renewal, sign_in};
 use crate::gateway::Gateway;
 use crate::gateway::renewals::RenewalError;
@@ -27,7 +27,6 @@ use crate::policy::{Decision, Verdict};
 use crate::request_path::RequestPath;
 use crate::secret::ExposeSecret as _;
 use crate::server::Limits;
-use crate::session::Session;
 use crate::tenant::{Place, Tenant};
 use crate::tenant_id::TenantId;
 use crate::upstream::{self, Head, Upstream, UpstreamError};
@@ -131,18 +130,23 @@ impl Passage<'_> {
 
     /// The session with tokens that are good, and why it has none for the upstream, if that wants one. Rules are asked
     /// afterwards, since a renewal may change claims and end the session.
-    async fn session(&self) -> Result<(Option<Arc<Session>>, Option<RenewalError>), Problem> {
-        let cookies = Cookies::of(self.tenant, self.place);
-        let session = handlers::session_of(self.gateway, self.tenant, &cookies, self.request).await?;
-        let Some(session) = session else { return Ok((None, None)) };
-        let settings = &self.upstream.settings;
+    async fn session(&self) -> Result<(Option<Visit>, Option<RenewalError>), Problem> {
+        let (gateway, tenant, settings) = (self.gateway, self.tenant, &self.upstream.settings);
+        let cookies = Cookies::of(tenant, self.place);
+        let Some(visit) = handlers::visit(gateway, tenant, &cookies, self.request).await? else {
+            return Ok((None, None));
+        };
         if settings.pass != Pass::AccessToken {
-            renewal::renew_ahead(self.gateway, self.tenant, &session);
-            return Ok((Some(session), None));
+            renewal::renew_ahead(gateway, tenant, &visit.session);
+            let passes = settings.pass == Pass::IdToken || tenant.settings.identity.has_tokens();
+            return Ok((if passes { visit.with_tokens(gateway).await? } else { Some(visit) }, None));
         }
-        match renewal::fresh(self.gateway, self.tenant, &session, settings.audience.as_deref()).await {
-            Ok(session) => Ok((Some(session), None)),
-            Err(error) => Ok((self.gateway.sessions.current(&session).await?, Some(error))),
+        match renewal::fresh(gateway, tenant, &visit.session, settings.audience.as_deref()).await {
+            Ok(opened) => Ok((Some(Visit { is_stale: visit.is_stale, ..opened.into() }), None)),
+            Err(error) => {
+                let current = gateway.sessions.current(&visit.session).await?;
+                Ok((current.map(|session| Visit { session, ..visit }), Some(error)))
+            }
         }
     }
 
@@ -160,6 +164,7 @@ impl Passage<'_> {
         let known = identity_headers::of(self.tenant, permit, now)
             .filter(|(name, value)| !(value.is_empty() || passes && *name == header::AUTHORIZATION));
         headers.extend(known.map(|(name, value)| (name.clone(), value)));
+        headers.extend(identity_headers::stale(permit.is_stale()).map(|(name, value)| (Some(name), value)));
         headers.extend(bearer_for(self.tenant, permit, settings).map(|bearer| (header::AUTHORIZATION, bearer)));
         let (scheme, authority) = self.place.origin.split_once("://").unwrap_or(("http", &self.place.origin));
         for (name, value) in [
@@ -268,12 +273,12 @@ fn proxied(mut response: Response, status: StatusCode, headers: HeaderMap) -> Re
 
 /// The token that an upstream is given as `Authorization`.
 fn bearer_for(tenant: &Tenant, permit: &Permit, upstream: &UpstreamSettings) -> Option<HeaderValue> {
-    let token = match (upstream.pass, permit.session(), permit.token()) {
-        (Pass::AccessToken, Some(session), _) => {
-            &renewal::token_of(tenant, session, upstream.audience.as_deref()).ok()?.value
+    let token = match (upstream.pass, permit.tokens(), permit.token()) {
+        (Pass::AccessToken, Some(tokens), _) => {
+            &renewal::token_of(tenant, tokens, upstream.audience.as_deref()).ok()?.value
         }
         (Pass::AccessToken, None, Some(token)) if upstream.audience.is_none() => &token.text,
-        (Pass::IdToken, Some(session), _) => &session.id_token,
+        (Pass::IdToken, Some(tokens), _) => &tokens.id_token,
         _ => return None,
     };
     let mut value = HeaderValue::try_from(format!("Bearer {}", token.expose_secret())).ok()?;

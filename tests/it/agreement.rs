@@ -154,8 +154,9 @@ impl Scene {
             Who::Ada => {
                 let cookie = self.cookie.split("; ").find_map(|pair| pair.strip_prefix("lychgate-acme=")).unwrap();
                 let limits = &tenant.settings.session;
-                let session = self.world.gateway.sessions.find(tenant.id(), limits, cookie).await.unwrap().unwrap();
-                (Some(session.claims.clone()), session.scope().map(str::to_owned))
+                let session =
+                    self.world.gateway.sessions.find(tenant.id(), limits, cookie).await.unwrap().unwrap().session;
+                (Some(session.claims()), session.scope().map(str::to_owned))
             }
             Who::Script => {
                 let mut headers = http::HeaderMap::new();

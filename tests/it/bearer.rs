@@ -13,7 +13,7 @@ use lychgate::oidc::AccessToken;
 use lychgate::policy::{By, Decision, StepUp, Verdict};
 use lychgate::request_path::RequestPath;
 use lychgate::secret::{ExposeSecret as _, base64url};
-use lychgate::session::Session;
+use lychgate::session::{Found, Session};
 use lychgate::tenant::Tenant;
 use lychgate::web::Problem;
 use lychgate::web::bearer;
@@ -63,6 +63,7 @@ fn refused(result: Result<Arc<AccessToken>, Problem>, code: &str) {
 
 fn ask(world: &World, token: Option<Arc<AccessToken>>, session: Option<Arc<Session>>) -> Result<Permit, Problem> {
     let (path, address) = (RequestPath::parse("/things").unwrap(), IpAddr::from(Ipv4Addr::LOCALHOST));
+    let session = session.map(|session| Found { session, is_stale: false }.into());
     let knock = Knock { method: "GET", host: "acme.example", path: &path, address, token, session };
     let tenant = tenant(world, "acme");
     access::admit(&world.gateway, &tenant, knock).map_err(|decision| bearer::refusal(&tenant, &decision))
@@ -206,8 +207,9 @@ async fn the_id_token_of_a_sign_in_is_no_bearer_and_its_access_token_is() {
     })
     .await;
     let session = session_of_ada(&world).await;
-    refused(brought(&world, session.id_token.expose_secret()).await, "bearer_foreign");
-    let token = brought(&world, session.access_token.as_ref().unwrap().value.expose_secret()).await.unwrap();
+    let tokens = world.gateway.sessions.opened(&session).await.unwrap().unwrap().tokens;
+    refused(brought(&world, tokens.id_token.expose_secret()).await, "bearer_foreign");
+    let token = brought(&world, tokens.access_token.as_ref().unwrap().value.expose_secret()).await.unwrap();
     assert_eq!(token.sub, session.sub);
 }
 
@@ -215,7 +217,8 @@ async fn session_of_ada(world: &World) -> Arc<Session> {
     let browser = world.signed_in("acme").await;
     let (_, cookie) = browser.cookies_named("lychgate-acme").into_iter().find(|(name, _)| !name.contains('.')).unwrap();
     let tenant = tenant(world, "acme");
-    world.gateway.sessions.find(tenant.id(), &tenant.settings.session, &cookie).await.unwrap().unwrap()
+    let found = world.gateway.sessions.find(tenant.id(), &tenant.settings.session, &cookie).await.unwrap();
+    found.unwrap().session
 }
 
 #[tokio::test]

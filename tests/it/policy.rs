@@ -81,7 +81,14 @@ async fn admitted(world: &World, browser: &Browser, path: &str) -> Option<Permit
     let session = world.gateway.sessions.find(tenant.id(), &tenant.settings.session, &cookie).await.unwrap();
     assert!(session.is_some());
     let path = RequestPath::parse(path).unwrap();
-    let knock = Knock { method: "GET", host: "a", path: &path, address: [127, 0, 0, 1].into(), token: None, session };
+    let knock = Knock {
+        method: "GET",
+        host: "a",
+        path: &path,
+        address: [127, 0, 0, 1].into(),
+        token: None,
+        session: session.map(Into::into),
+    };
     access::admit(&world.gateway, tenant, knock).ok()
 }
 

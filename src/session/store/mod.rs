@@ -165,7 +165,18 @@ impl Store {
 
     /// The session of this id.
     pub(super) async fn find(&self, tenant: &TenantId, id_hash: [u8; 32]) -> Result<Option<StoredSession>, StoreError> {
-        asked!(self, "find", store => store.find(tenant, id_hash))
+        self.find_within(self.limit, tenant, id_hash).await
+    }
+
+    /// The same; the answer is waited for that long.
+    pub(super) async fn find_within(
+        &self,
+        limit: Duration,
+        tenant: &TenantId,
+        id_hash: [u8; 32],
+    ) -> Result<Option<StoredSession>, StoreError> {
+        let limit = limit.min(self.limit);
+        asked!(self, "find", limit, store => store.find(tenant, id_hash), store => store.find(tenant, id_hash))
     }
 
     /// Notes a session's last use, unless a later one is known; makes no session.
@@ -391,7 +402,10 @@ impl Store {
     ) -> Result<T, StoreError> {
         let start = Instant::now();
         let done = tokio::time::timeout(limit, work).await.unwrap_or(Err(StoreError::Slow));
-        if let (Err(StoreError::Slow), Kind::Redis(store)) = (&done, &self.kind) {
+        // Who is less patient has seen less.
+        if let (Err(StoreError::Slow), Kind::Redis(store)) = (&done, &self.kind)
+            && limit >= self.limit
+        {
             store.suspect(start);
         }
         let result = done.as_ref().map_or_else(StoreError::as_str, |_| "ok");

@@ -15,12 +15,13 @@ async fn a_session_is_found_by_its_cookie_in_cache_and_store() {
     let new = ada();
     assert_eq!(found.tenant, house.acme);
     assert_eq!((&found.issuer, &found.sub, &found.sid), (&new.issuer, &new.sub, &new.sid));
-    assert_eq!((&found.claims, found.scope()), (&new.claims, new.scope.as_deref()));
+    assert_eq!((&found.claims(), found.scope()), (&new.claims, new.scope.as_deref()));
+    let tokens = house.sessions.opened(&found).await.unwrap().unwrap().tokens;
     let token = found.access_token.as_ref().unwrap();
     assert_eq!((token.expires_at, token.issued_at), (new.access_token_expires_at, made.created_at));
-    assert_eq!(found.id_token.expose_secret(), new.id_token.expose_secret());
-    assert_eq!(token.value.expose_secret(), new.access_token.expose_secret());
-    assert_eq!(found.refresh_token.as_ref().unwrap().expose_secret(), "the-refresh-token");
+    assert_eq!(tokens.id_token.expose_secret(), new.id_token.expose_secret());
+    assert_eq!(tokens.access_token.as_ref().unwrap().value.expose_secret(), new.access_token.expose_secret());
+    assert_eq!(tokens.refresh_token.as_ref().unwrap().expose_secret(), "the-refresh-token");
     assert_eq!((found.created_at, found.expires_at), (made.created_at, made.expires_at));
     assert_eq!(found.last_seen_at(), made.last_seen_at());
     assert_eq!(house.metric(r#"cache_requests_total{cache="sessions",result="hit"}"#), 1);
@@ -215,8 +216,8 @@ async fn the_last_use_of_a_session_that_the_cache_drops_is_written() {
         for _ in 0..3 {
             house.find(&other).await.unwrap();
         }
-        house.sessions.cache.run_pending_tasks().await;
-        if !house.sessions.cache.contains_key(&session.id_hash) {
+        house.sessions.near.sessions.run_pending_tasks().await;
+        if !house.sessions.near.sessions.contains_key(&session.id_hash) {
             break;
         }
     }
@@ -282,7 +283,7 @@ async fn another_ring_key_opens_nothing() {
     let house = House::either().await;
     let (cookie, _) = house.sign_in().await;
     house.sessions.remember_user(&house.acme, &grace()).await.unwrap();
-    let other = house.open(&KeyRing::of_one(RingKey::generate())).await;
+    let other = house.beside(&KeyRing::of_one(RingKey::generate())).await;
     assert!(other.find(&house.acme, &limits(), &cookie).await.unwrap().is_none());
     assert!(other.users(&house.acme).await.unwrap().is_empty());
     assert!(other.of_tenant(&house.acme).await.unwrap().is_empty());
@@ -312,7 +313,7 @@ async fn a_used_attempt_stays_used_after_a_restart() {
 #[tokio::test]
 async fn what_one_process_ends_the_store_gives_to_no_other() {
     let house = House::either().await;
-    let other = house.open(&house.ring).await;
+    let other = house.beside(&house.ring).await;
     let (cookie, session) = house.sign_in().await;
     house.sessions.end(&session, EndReason::Logout).await.unwrap();
     assert!(other.find(&house.acme, &limits(), &cookie).await.unwrap().is_none());

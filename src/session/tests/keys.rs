@@ -78,7 +78,7 @@ async fn a_dropped_key_takes_its_sessions_and_no_other() {
     let keyed = KeyedHouse::new().await;
     let (hot, _) = keyed.house.sign_in().await;
     let (cold, cold_session) = keyed.house.sign_in().await;
-    keyed.house.sessions.cache.invalidate(&cold_session.id_hash).await;
+    keyed.house.sessions.near.sessions.invalidate(&cold_session.id_hash).await;
     let former = keyed.rotate();
     let (new, _) = keyed.house.sign_in().await;
     let kept = fs::read(keyed.house.dir.path().join(format!("secret.{former}.key"))).unwrap();

@@ -16,7 +16,10 @@ fn new_tokens(house: &House) -> RenewedTokens {
 
 fn access_token(house: &House, value: &str) -> AccessToken {
     let now = house.clock.now();
-    AccessToken { value: value.into(), issued_at: now, expires_at: Some(now.plus(HOUR)), scope: None }
+    AccessToken {
+        value: value.into(),
+        terms: TokenTerms { issued_at: now, expires_at: Some(now.plus(HOUR)), scope: None },
+    }
 }
 
 fn renewal(house: &House) -> Renewal {
@@ -34,14 +37,14 @@ async fn a_renewed_session_has_the_same_cookie_in_cache_and_store() {
     house.clock.advance(HOUR);
     house.find(&cookie).await.unwrap();
     let renewed = house.sessions.renew(&made, &renewal(&house)).await.unwrap().unwrap();
-    assert!(Arc::ptr_eq(&house.find(&cookie).await.unwrap(), &renewed));
+    assert!(Arc::ptr_eq(&house.find(&cookie).await.unwrap(), &renewed.session));
     for round in 0..3 {
-        let found = house.find(&cookie).await.unwrap();
-        assert_eq!(value(found.access_token.as_ref()), Some("the-next-access-token"), "round {round}");
+        let found = house.open(&cookie).await.unwrap();
+        assert_eq!(value(found.tokens.access_token.as_ref()), Some("the-next-access-token"), "round {round}");
         assert_eq!(found.scope(), Some("openid profile"), "no scope in the answer: the same as before");
-        assert_eq!(found.refresh_token.as_ref().unwrap().expose_secret(), "the-next-refresh-token");
-        assert_eq!(found.id_token.expose_secret(), "the-next-id-token");
-        assert_eq!((&found.claims["name"], found.sub.as_str()), (&json!("Ada King"), &*ada().sub));
+        assert_eq!(found.tokens.refresh_token.as_ref().unwrap().expose_secret(), "the-next-refresh-token");
+        assert_eq!(found.tokens.id_token.expose_secret(), "the-next-id-token");
+        assert_eq!((&found.claims()["name"], found.sub.as_str()), (&json!("Ada King"), &*ada().sub));
         assert_eq!((found.created_at, found.expires_at), (made.created_at, made.expires_at));
         assert!(found.last_seen_at() >= made.created_at.plus(HOUR));
         if round == 0 { house.cool() } else { house.restart().await }
@@ -76,7 +79,7 @@ async fn what_is_renewed_is_what_the_session_has_become() {
     let second = RenewedTokens { refresh_token: None, ..new_tokens(&house) };
     house.sessions.renew(&old, &Renewal::Tokens(Box::new(second))).await.unwrap();
     house.cool();
-    let found = house.find(&cookie).await.unwrap();
+    let found = house.open(&cookie).await.unwrap().tokens;
     assert_eq!(value(found.access_token_for(None)), Some("the-next-access-token"));
     assert_eq!(value(found.access_token_for(Some("https://api.two"))), Some("for-api-two"));
     assert_eq!(found.refresh_token.as_ref().unwrap().expose_secret(), "the-next-refresh-token");
@@ -92,7 +95,8 @@ async fn a_session_that_the_cache_forgot_is_renewed_and_found_as_it_is() {
     house.sessions.renew(&old, &renewal(&house)).await.unwrap().unwrap();
     house.cool();
     let current = house.sessions.current(&old).await.unwrap().unwrap();
-    assert_eq!(value(current.access_token.as_ref()), Some("the-next-access-token"));
+    assert_eq!(value(house.open(&cookie).await.unwrap().tokens.access_token.as_ref()), Some("the-next-access-token"));
+    let current = house.sessions.current(&current).await.unwrap().unwrap();
     assert!(Arc::ptr_eq(&house.find(&cookie).await.unwrap(), &current));
 }
 
@@ -144,14 +148,14 @@ async fn a_full_disk_leaves_a_session_as_it_was_until_there_is_room() {
     let error = house.sessions.renew(&session, &change).await.unwrap_err();
     assert!(matches!(error, StoreError::Full), "{error}");
     for _ in 0..2 {
-        let found = house.find(&cookie).await.unwrap();
-        assert_eq!(value(found.access_token.as_ref()), Some("the-access-token"));
-        assert_eq!(found.refresh_token.as_ref().unwrap().expose_secret(), "the-refresh-token");
+        let found = house.open(&cookie).await.unwrap();
+        assert_eq!(value(found.tokens.access_token.as_ref()), Some("the-access-token"));
+        assert_eq!(found.tokens.refresh_token.as_ref().unwrap().expose_secret(), "the-refresh-token");
         house.cool();
     }
     pages(1_000_000).await.unwrap();
     let renewed = house.sessions.renew(&session, &change).await.unwrap().unwrap();
-    assert_eq!(value(renewed.access_token.as_ref()), Some("the-next-access-token"));
+    assert_eq!(value(renewed.tokens.access_token.as_ref()), Some("the-next-access-token"));
 }
 
 #[tokio::test]
@@ -160,9 +164,10 @@ async fn tokens_that_the_provider_ended_are_gone_and_the_session_is_not() {
     let (cookie, session) = house.sign_in().await;
     house.sessions.renew(&session, &Renewal::Ended).await.unwrap().unwrap();
     for _ in 0..2 {
-        let found = house.find(&cookie).await.unwrap();
-        assert!(found.access_token.is_none() && found.refresh_token.is_none() && found.scope().is_none());
-        assert_eq!((found.id_token.expose_secret(), &found.claims), ("the-id-token", &ada().claims));
+        let found = house.open(&cookie).await.unwrap();
+        assert!(found.access_token.is_none() && !found.is_renewable && found.scope().is_none());
+        assert!(found.tokens.access_token.is_none() && found.tokens.refresh_token.is_none());
+        assert_eq!((found.tokens.id_token.expose_secret(), found.claims()), ("the-id-token", ada().claims));
         house.cool();
     }
 }
@@ -196,7 +201,7 @@ async fn a_record_from_before_there_were_renewals_still_opens() {
     let house = House::new().await;
     let (cookie, session) = house.sign_in().await;
     let record = json!({
-        "issuer": session.issuer, "sub": session.sub, "sid": session.sid, "claims": session.claims,
+        "issuer": session.issuer, "sub": session.sub, "sid": session.sid, "claims": session.claims(),
         "id_token": "the-id-token", "access_token": "the-access-token", "access_token_expires_at": 4_000_000_000_i64,
         "scope": "openid", "created_at": session.created_at, "expires_at": session.expires_at,
         "expires_because": "absolute_limit",
@@ -204,7 +209,7 @@ async fn a_record_from_before_there_were_renewals_still_opens() {
     let sealed = record::seal(&session.record_key, "record", &house.acme, &session.id_hash, &record);
     house.stranger().execute("UPDATE sessions SET record = ?", [sealed]).unwrap();
     house.cool();
-    let found = house.find(&cookie).await.unwrap();
-    assert_eq!(value(found.access_token.as_ref()), Some("the-access-token"));
+    let found = house.open(&cookie).await.unwrap();
+    assert_eq!(value(found.tokens.access_token.as_ref()), Some("the-access-token"));
     assert_eq!(found.access_token.as_ref().unwrap().issued_at, session.created_at);
 }

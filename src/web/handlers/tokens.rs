@@ -9,7 +9,7 @@ use crate::config::SessionLimits;
 use crate::flow::{access, renewal};
 use crate::policy;
 use crate::secret::ExposeSecret as _;
-use crate::session::Session;
+use crate::session::{AccessToken, Session};
 use crate::web::{Problem, answers};
 
 /// Who is signed in, and for how long.
@@ -31,20 +31,20 @@ pub(super) async fn token(scope: Scope<'_>) -> Answer {
     refuse_strangers(&scope)?;
     let session = scope.session().await?.ok_or(Problem::new("not_signed_in"))?;
     let audience = scope.request.query_value("audience");
-    let session = renewal::fresh(scope.gateway, scope.tenant, &session, audience.as_deref()).await?;
+    let opened = renewal::fresh(scope.gateway, scope.tenant, &session, audience.as_deref()).await?;
     let access = &scope.tenant.settings.policy.access;
-    policy::admits(access, &session.claims).map_err(|why| {
-        access::record_refusal(scope.gateway, scope.tenant, &session);
+    policy::admits(access, &opened.session.claims()).map_err(|why| {
+        access::record_refusal(scope.gateway, scope.tenant, &opened.session);
         Problem::new("access_refused").because(why)
     })?;
-    let token = renewal::token_of(scope.tenant, &session, audience.as_deref())?;
+    let AccessToken { value, terms } = renewal::token_of(scope.tenant, &opened.tokens, audience.as_deref())?;
     let now = scope.gateway.clock.now();
     let document = json!({
-        "access_token": token.value.expose_secret(),
+        "access_token": value.expose_secret(),
         "token_type": "Bearer",
-        "expires_at": token.expires_at.map(text),
-        "expires_in": token.expires_at.map(|end| left(end, now)),
-        "scope": token.scope,
+        "expires_at": terms.expires_at.map(text),
+        "expires_in": terms.expires_at.map(|end| left(end, now)),
+        "scope": terms.scope,
     });
     let mut response = answers::json(StatusCode::OK, "application/json", &document);
     // No other site may even embed it.
@@ -68,7 +68,7 @@ fn state(scope: &Scope<'_>, session: &Session) -> Value {
     let token_end = token.and_then(|token| token.expires_at);
     json!({
         "tenant": scope.tenant.id().as_str(),
-        "user": session.claims,
+        "user": session.claims(),
         "issued_at": text(session.created_at),
         "expires_at": text(session.expires_at),
         "expires_in": left(session.expires_at, now),
@@ -78,6 +78,8 @@ fn state(scope: &Scope<'_>, session: &Session) -> Value {
         "access_token_expires_at": token_end.map(text),
         "access_token_expires_in": token_end.map(|end| left(end, now)),
         "refresh_after": renewal::renewable_from(session).map(text),
+        // Nobody could ask the store: the session may have ended elsewhere a moment ago.
+        "stale": scope.request.is_stale(),
     })
 }
 
