@@ -174,7 +174,7 @@ impl Who {
     fn told(&self, tenant: &Tenant) -> Event {
         match self {
             Self::Anybody => trail::event(Kind::AccessDenied, tenant),
-            Self::Session(session) => trail::of_session(Kind::AccessDenied, tenant, session),
+            Self::Session(visit, _) => trail::of_session(Kind::AccessDenied, tenant, &visit.session),
             Self::Bearer(token) => {
                 let issuer = &tenant.settings.provider.issuer;
                 trail::event(Kind::AccessDenied, tenant).subject(issuer, &token.sub).token("bearer")

@@ -116,6 +116,22 @@ pub(super) fn is_lost(error: &RedisError) -> bool {
         || error.kind() == ErrorKind::Server(ServerErrorKind::MasterDown)
 }
 
+/// Whether another server may know better, or the same in a moment: one on its way up, or that takes a cluster for down
+/// or does not know its way around there, as for a while after a failover.
+pub(super) fn is_misled(error: &RedisError) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::ClusterConnectionNotFound
+            | ErrorKind::Server(
+                ServerErrorKind::BusyLoading
+                    | ServerErrorKind::ClusterDown
+                    | ServerErrorKind::TryAgain
+                    | ServerErrorKind::Moved
+                    | ServerErrorKind::Ask,
+            )
+    )
+}
+
 /// Whether Redis answers with this code; older ones put a script's errors into the text of another.
 fn says(error: &RedisError, code: &str) -> bool {
     error.code() == Some(code) || error.detail().is_some_and(|text| text.contains(code))

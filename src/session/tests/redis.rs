@@ -206,16 +206,27 @@ impl Server {
     }
 
     pub(super) fn settings(&self) -> StoreSettings {
+        Self::settings_at(self.port, Some(self.password))
+    }
+
+    fn settings_at(port: u16, password: Option<&str>) -> StoreSettings {
         let redis = RedisSettings {
-            servers: RedisServers::Single(RedisNode { host: "127.0.0.1".into(), port: self.port }, 0),
+            servers: RedisServers::Single(RedisNode { host: "127.0.0.1".into(), port }, 0),
             tls: None,
             username: None,
-            password: Some(self.password.to_owned().into()),
+            password: password.map(|password| password.to_owned().into()),
             prefix: "lychgate:".into(),
             timeout: Duration::from_millis(500),
             stale_grace: Duration::from_secs(30),
         };
         StoreSettings { store: StoreKind::Redis(redis.into()), cache_bytes: PLENTY }
+    }
+
+    /// Sends a signal to the process.
+    fn signal(&self, name: &str) {
+        let id = self.process.id().to_string();
+        let sent = std::process::Command::new("kill").args([&format!("-{name}"), &id]).status();
+        assert!(sent.unwrap().success());
     }
 
     pub(super) async fn house(&self) -> House {
@@ -237,7 +248,7 @@ async fn redis_may_go_and_come_back() {
     let house = server.house().await;
     let (hot, session) = house.sign_in().await;
     let (cold, _) = house.sign_in().await;
-    house.sessions.cache.invalidate_all();
+    house.sessions.near.sessions.invalidate_all();
     house.find(&hot).await.unwrap();
     server.kill();
     let error = house.sessions.find(&house.acme, &limits(), &cold).await.unwrap_err();
@@ -384,8 +395,7 @@ async fn an_end_that_no_replica_has_is_counted() {
         }
     };
     let before = tokio::time::timeout(Duration::from_secs(20), in_time).await.expect("an end in time");
-    let stopped = std::process::Command::new("kill").args(["-STOP", &replica.process.id().to_string()]).status();
-    assert!(stopped.unwrap().success());
+    replica.signal("STOP");
     let asked = std::time::Instant::now();
     for ended in join_all(made.iter().map(|(_, session)| house.sessions.end(session, EndReason::Logout))).await {
         assert!(ended.unwrap());
@@ -449,5 +459,199 @@ mod failover {
         for n in 0..60 {
             house.sign_in_as(user(n)).await;
         }
+    }
+}
+
+/// A way to a server that takes its time: what comes is handed on so much later.
+struct Detour {
+    port: u16,
+    delay: Arc<std::sync::atomic::AtomicU64>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Detour {
+    async fn to(server: &Server) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (port, target) = (listener.local_addr().unwrap().port(), server.port);
+        let delay = Arc::new(std::sync::atomic::AtomicU64::new(0));
+        let millis = Arc::clone(&delay);
+        let task = tokio::spawn(async move {
+            while let Ok((from, _)) = listener.accept().await {
+                let millis = Arc::clone(&millis);
+                tokio::spawn(async move {
+                    let Ok(to) = tokio::net::TcpStream::connect(("127.0.0.1", target)).await else { return };
+                    let (from, to) = (from.into_split(), to.into_split());
+                    tokio::join!(Self::carry(from.0, to.1, None), Self::carry(to.0, from.1, Some(millis)));
+                });
+            }
+        });
+        Self { port, delay, task }
+    }
+
+    /// Hands on, later and in order, while more is read.
+    async fn carry(
+        mut from: tokio::net::tcp::OwnedReadHalf,
+        mut to: tokio::net::tcp::OwnedWriteHalf,
+        delay: Option<Arc<std::sync::atomic::AtomicU64>>,
+    ) {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let (late, mut due) = tokio::sync::mpsc::unbounded_channel::<(tokio::time::Instant, Vec<u8>)>();
+        let reading = async move {
+            let mut buffer = vec![0; 16 * 1024];
+            while let Ok(read @ 1..) = from.read(&mut buffer).await {
+                let delay = delay.as_ref().map_or(0, |delay| delay.load(Ordering::SeqCst));
+                let at = tokio::time::Instant::now() + Duration::from_millis(delay);
+                let _ = late.send((at, buffer[..read].to_vec()));
+            }
+        };
+        let writing = async move {
+            while let Some((at, bytes)) = due.recv().await {
+                tokio::time::sleep_until(at).await;
+                if to.write_all(&bytes).await.is_err() {
+                    return;
+                }
+            }
+        };
+        tokio::join!(reading, writing);
+    }
+
+    fn takes(&self, millis: u64) {
+        self.delay.store(millis, Ordering::SeqCst);
+    }
+
+    fn settings(&self, server: &Server) -> StoreSettings {
+        let StoreSettings { store: StoreKind::Redis(mut redis), cache_bytes } = server.settings() else {
+            panic!("Redis")
+        };
+        redis.servers = RedisServers::Single(RedisNode { host: "127.0.0.1".into(), port: self.port }, 0);
+        StoreSettings { store: StoreKind::Redis(redis), cache_bytes }
+    }
+}
+
+impl Drop for Detour {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// What becomes of requests with these cookies at once, and how long each takes.
+async fn at_once(house: &House, cookies: &[String]) -> Vec<(Duration, Result<Option<bool>, StoreError>)> {
+    let ask = async |cookie: &String| {
+        let began = std::time::Instant::now();
+        let found = house.sessions.find(&house.acme, &limits(), cookie).await;
+        (began.elapsed(), found.map(|found| found.map(|found| found.is_stale)))
+    };
+    join_all(cookies.iter().map(ask)).await
+}
+
+async fn cookies(house: &House) -> Vec<String> {
+    join_all((0..30).map(|_| house.sign_in())).await.into_iter().map(|(cookie, _)| cookie).collect()
+}
+
+/// Waits until a cookie opens a session again that is not stale.
+async fn until_back(house: &House, cookie: &str) {
+    let back = std::time::Instant::now();
+    while !matches!(house.sessions.find(&house.acme, &limits(), cookie).await, Ok(Some(Found { is_stale: false, .. })))
+    {
+        assert!(back.elapsed() < Duration::from_secs(2));
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs Redis: tests/with-redis"]
+async fn a_redis_that_takes_a_second_holds_up_nobody_who_is_in_the_cache_and_few_others() {
+    let server = Server::start().await;
+    let detour = Detour::to(&server).await;
+    let house = House::with(detour.settings(&server)).await.informed().await;
+    let cold = cookies(&house).await;
+    house.cool();
+    let hot = cookies(&house).await;
+    let session = house.find(&hot[0]).await.unwrap();
+    assert!(at_once(&house, &hot).await.iter().all(|(_, found)| matches!(found, Ok(Some(false)))));
+    detour.takes(1000);
+    until(|| !house.sessions.news.holds(session.read_at)).await;
+    let is_short = |took: Duration| took < Duration::from_millis(200);
+    for round in 0..4 {
+        let hot = at_once(&house, &hot).await;
+        assert!(hot.iter().all(|(_, found)| matches!(found, Ok(Some(true)))), "{hot:?}");
+        assert!(hot.iter().all(|(took, _)| *took < PATIENCE + Duration::from_millis(200)), "{hot:?}");
+        let cold = at_once(&house, &cold).await;
+        assert!(cold.iter().all(|(_, found)| found.is_err()), "{cold:?}");
+        // Those who ask first find out.
+        if round > 0 {
+            assert!(hot.iter().filter(|(took, _)| !is_short(*took)).count() <= 1, "round {round}: {hot:?}");
+            assert!(cold.iter().filter(|(took, _)| !is_short(*took)).count() <= 1, "round {round}: {cold:?}");
+        }
+    }
+    detour.takes(0);
+    until_back(&house, &cold[0]).await;
+    until_back(&house, &hot[0]).await;
+}
+
+#[tokio::test]
+#[ignore = "needs Redis: tests/with-redis"]
+async fn a_redis_that_hangs_holds_up_one_request_at_a_time() {
+    let server = Server::start().await;
+    let house = server.house().await;
+    let cookies = cookies(&house).await;
+    house.cool();
+    server.signal("STOP");
+    for round in 0..4 {
+        let all = at_once(&house, &cookies).await;
+        assert!(all.iter().all(|(_, found)| matches!(found, Err(StoreError::Slow | StoreError::Unreachable(_)))));
+        let held_up = all.iter().filter(|(took, _)| *took > Duration::from_millis(200)).count();
+        assert!(round == 0 || held_up <= 1, "round {round}: {all:?}");
+    }
+    server.signal("CONT");
+    until_back(&house, &cookies[0]).await;
+}
+
+/// A server that says something else the first time it is asked anything of ours.
+async fn server_that_says_first(first: &'static str) -> u16 {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        let said = Arc::new(AtomicBool::new(false));
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let said = Arc::clone(&said);
+            tokio::spawn(async move {
+                let mut buffer = vec![0; 64 * 1024];
+                while let Ok(read @ 1..) = stream.read(&mut buffer).await {
+                    let asked = String::from_utf8_lossy(&buffer[..read]).into_owned();
+                    let answer = if !asked.contains("EVAL") {
+                        // The connection's own affairs: one answer for each.
+                        "+OK\r\n".repeat(asked.matches('*').count())
+                    } else if said.swap(true, Ordering::SeqCst) {
+                        ":1\r\n".to_owned()
+                    } else {
+                        format!("-{first}\r\n")
+                    };
+                    if stream.write_all(answer.as_bytes()).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    port
+}
+
+#[tokio::test]
+async fn who_meets_a_server_that_is_not_the_one_to_ask_asks_again() {
+    for (first, kept) in [
+        ("LOADING Redis is loading the dataset in memory", true),
+        ("MASTERDOWN Link with MASTER is down", true),
+        ("READONLY You can't write against a read only replica.", true),
+        ("CLUSTERDOWN The cluster is down", true),
+        ("TRYAGAIN Multiple keys request during rehashing of slot", true),
+        ("ERR of another kind", false),
+    ] {
+        let port = server_that_says_first(first).await;
+        let settings = Server::settings_at(port, None);
+        let house = House::with(settings).await;
+        let used = house.sessions.use_attempt(&house.acme, "attempt").await;
+        assert_eq!(used.is_ok(), kept, "{first}: {used:?}");
     }
 }

@@ -1,5 +1,8 @@
 //! The way to Redis: which servers there are, and one connection that all who ask share, made at the first question
 //! and made anew when it is lost. Questions go out side by side on it; what is asked is the business of `mod.rs`.
+//!
+//! While nobody can connect, or a connection answers nothing, one of those who ask finds out whether that is over; all
+//! others are told at once what is wrong. So a Redis that hangs holds up one request at a time, and not all there are.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,17 +24,19 @@ use tokio::time::Instant;
 
 use crate::config::{RedisNode, RedisServers, RedisSettings};
 use crate::secret::ExposeSecret as _;
-use crate::session::error::{StoreError, is_lost};
+use crate::session::error::{StoreError, is_lost, is_misled};
 
 /// How long it may take to connect to one server, handshakes included.
 const CONNECT: Duration = Duration::from_secs(1);
 /// How long it may take to find one's way, Sentinels asked and all.
-const FIND_WAY: Duration = Duration::from_secs(3);
+const FIND_WAY: Duration = Duration::from_secs(2);
 /// Time between two attempts to connect, so that those who wait while Redis is away share one.
 const PAUSE: Duration = Duration::from_millis(100);
 /// How long a cluster may answer nothing at all before its connections are made anew; the client itself follows a
 /// shard that fails over.
 const CLUSTER_SILENCE: Duration = Duration::from_secs(1);
+/// How long a server that is not the one to ask is left alone before the question is asked again.
+const AGAIN_AFTER: Duration = Duration::from_millis(100);
 /// Questions that may wait to be written.
 const QUEUE: usize = 1024;
 
@@ -245,8 +250,10 @@ pub(super) struct Link(Arc<Inner>);
 struct Inner {
     servers: Arc<Servers>,
     live: Mutex<Option<Live>>,
-    /// Held by the one who connects; how the last attempt failed, and when.
-    connecting: tokio::sync::Mutex<Option<(Instant, StoreError)>>,
+    /// Held by the one who connects.
+    connecting: Arc<tokio::sync::Mutex<()>>,
+    /// Why there is no connection, and when that was last found; none if nobody has tried, or one was merely lost.
+    failure: Mutex<Option<(Instant, StoreError)>>,
     begun: Instant,
     connections: AtomicU64,
 }
@@ -255,7 +262,9 @@ struct Inner {
 struct Live {
     number: u64,
     connection: Connection,
-    /// When it was made or last answered, in milliseconds since the link began.
+    /// When it was made, in milliseconds since the link began.
+    made: u64,
+    /// When it was made or last answered, the same way.
     answered: Arc<AtomicU64>,
 }
 
@@ -265,7 +274,8 @@ impl Link {
         Self(Arc::new(Inner {
             servers,
             live: Mutex::default(),
-            connecting: tokio::sync::Mutex::default(),
+            connecting: Arc::default(),
+            failure: Mutex::default(),
             begun: Instant::now(),
             connections: AtomicU64::new(0),
         }))
@@ -276,7 +286,8 @@ impl Link {
         self.0.servers.have_replicas()
     }
 
-    /// Asks a question, and once more if the connection turns out to be lost: every question of ours may be asked twice.
+    /// Asks a question, and once more, over a new connection, if this one turns out to be lost or to lead to a server that
+    /// is not the one to ask, as while Redis fails over: every question of ours may be asked twice.
     pub(super) async fn ask<T: FromRedisValue>(&self, question: &Cmd) -> Result<T, StoreError> {
         self.ask_at(None, question).await
     }
@@ -285,6 +296,10 @@ impl Link {
     pub(super) async fn ask_at<T: FromRedisValue>(&self, at: Option<Route>, question: &Cmd) -> Result<T, StoreError> {
         let answer = match self.ask_once(at, question).await? {
             Err(error) if is_lost(&error) => self.ask_once(at, question).await??,
+            Err(error) if is_misled(&error) => {
+                tokio::time::sleep(AGAIN_AFTER).await;
+                self.ask_once(at, question).await??
+            }
             answer => answer?,
         };
         from_redis_value(answer).map_err(|error| RedisError::from(error).into())
@@ -302,6 +317,7 @@ impl Link {
         let answer = answer.and_then(Value::extract_error);
         match &answer {
             Err(error) if is_lost(error) => self.lose(&live),
+            Err(error) if is_misled(error) => self.distrust(&live),
             // Any answer shows that the connection works.
             _ => live.answered.store(self.elapsed(), Ordering::Relaxed),
         }
@@ -328,7 +344,6 @@ impl Link {
     /// Which servers are masters: of a cluster those who say so, else the one that we are connected to.
     pub(super) async fn servers(&self) -> Result<Vec<String>, StoreError> {
         if !matches!(self.0.servers.kind, Kind::Cluster(..)) {
-            self.follow_master().await?;
             return Ok(match self.live().await?.connection {
                 Connection::Server(_, address) => vec![address.to_string()],
                 Connection::Cluster(_) => Vec::new(),
@@ -341,23 +356,28 @@ impl Link {
         Ok(masters)
     }
 
-    /// Leaves a connection on which nothing was answered since `asked`.
+    /// Leaves a connection on which nothing was answered since `asked`: until another can be made, nobody waits.
     pub(super) fn suspect(&self, asked: Instant) {
         let asked = asked.saturating_duration_since(self.0.begun).as_millis() as u64;
         if let Some(live) = self.current().filter(|live| live.answered.load(Ordering::Relaxed) <= asked) {
+            self.fail(StoreError::Slow);
             self.leave(&live);
         }
     }
 
-    /// Leaves a server that the Sentinels do not call the master any more.
-    pub(super) async fn follow_master(&self) -> Result<(), StoreError> {
-        let Some(live) = self.current() else { return Ok(()) };
-        if let (Some(master), Connection::Server(_, address)) = (self.0.servers.master().await?, &live.connection)
-            && master != **address
+    /// Where the Sentinels say that the master is; `None` without Sentinels.
+    pub(super) async fn master(&self) -> Result<Option<String>, StoreError> {
+        self.0.servers.master().await.map_err(StoreError::unreachable)
+    }
+
+    /// Leaves a server that is not this master.
+    pub(super) fn follow(&self, master: &str) {
+        if let Some(live) = self.current()
+            && let Connection::Server(_, address) = &live.connection
+            && **address != *master
         {
             self.leave(&live);
         }
-        Ok(())
     }
 
     /// A connection of its own that subscribes.
@@ -373,19 +393,32 @@ impl Link {
         if let Some(live) = self.current() {
             return Ok(live);
         }
+        let connecting = Arc::clone(&self.0.connecting);
+        let turn = match (self.failure(), Arc::clone(&connecting).try_lock_owned()) {
+            (Some((at, error)), _) if at.elapsed() < PAUSE => return Err(error),
+            // Somebody is finding out.
+            (Some((_, error)), Err(_)) => return Err(error),
+            (_, Ok(turn)) => turn,
+            (None, Err(_)) => connecting.lock_owned().await,
+        };
         let link = self.clone();
         // Goes on if the one who asked does not wait any more: the next finds it done.
-        let connecting = tokio::spawn(async move { link.connect().await });
+        let connecting = tokio::spawn(async move {
+            let connected = link.connect().await;
+            drop(turn);
+            connected
+        });
         // The task fails only when the runtime ends.
         connecting.await.unwrap_or(Err(StoreError::Closed))
     }
 
     async fn connect(&self) -> Result<Live, StoreError> {
-        let mut failed = self.0.connecting.lock().await;
+        // Others may have tried while we waited for our turn.
         if let Some(live) = self.current() {
             return Ok(live);
         }
-        if let Some((at, error)) = &*failed
+        let failure = self.failure();
+        if let Some((at, error)) = &failure
             && at.elapsed() < PAUSE
         {
             return Err(error.clone());
@@ -394,19 +427,33 @@ impl Link {
         match connecting.unwrap_or_else(|_| Err(too_slow())) {
             Ok(connection) => {
                 let number = self.0.connections.fetch_add(1, Ordering::Relaxed);
-                let live = Live { number, connection, answered: Arc::new(AtomicU64::new(self.elapsed())) };
+                let made = self.elapsed();
+                let live = Live { number, connection, made, answered: Arc::new(AtomicU64::new(made)) };
                 *self.slot() = Some(live.clone());
-                if failed.take().is_some() || number > 0 {
+                self.failure_slot().take();
+                if failure.is_some() || number > 0 {
                     tracing::info!("connected to Redis again");
                 }
                 Ok(live)
             }
             Err(error) => {
                 let error = StoreError::unreachable(error);
-                *failed = Some((Instant::now(), error.clone()));
+                self.fail(error.clone());
                 Err(error)
             }
         }
+    }
+
+    fn failure(&self) -> Option<(Instant, StoreError)> {
+        self.failure_slot().clone()
+    }
+
+    fn fail(&self, error: StoreError) {
+        *self.failure_slot() = Some((Instant::now(), error));
+    }
+
+    fn failure_slot(&self) -> MutexGuard<'_, Option<(Instant, StoreError)>> {
+        self.0.failure.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Leaves a connection that seems lost. A cluster's holds many, and repairs each by itself: it is left only if
@@ -414,6 +461,14 @@ impl Link {
     fn lose(&self, live: &Live) {
         let silence = self.elapsed().saturating_sub(live.answered.load(Ordering::Relaxed));
         if !matches!(live.connection, Connection::Cluster(_)) || u128::from(silence) >= CLUSTER_SILENCE.as_millis() {
+            self.leave(live);
+        }
+    }
+
+    /// Leaves a connection that leads to a server that is not the one to ask. A cluster's that is new knows no better.
+    fn distrust(&self, live: &Live) {
+        let age = u128::from(self.elapsed().saturating_sub(live.made));
+        if !matches!(live.connection, Connection::Cluster(_)) || age >= CLUSTER_SILENCE.as_millis() {
             self.leave(live);
         }
     }

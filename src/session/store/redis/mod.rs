@@ -359,8 +359,7 @@ impl Redis {
 
     /// Whether Redis can be written; a connection to a master of old is left.
     pub(super) async fn check(&self) -> Result<(), StoreError> {
-        self.link.follow_master().await?;
-        self.ends.follow_master().await?;
+        self.follow_master().await?;
         let probe = self.probes.fetch_add(1, Ordering::Relaxed) % PROBES;
         self.link.ask(cmd("SET").arg(format!("{}probe:{probe}", self.prefix)).arg(0).arg("EX").arg(60)).await
     }
@@ -400,9 +399,18 @@ impl Redis {
         Ok(Box::pin(subscriber.into_on_message().map(|message| message.get_payload_bytes().to_vec())))
     }
 
-    /// The masters.
+    /// The masters; connections to a master of old are left.
     pub(super) async fn servers(&self) -> Result<Vec<String>, StoreError> {
+        self.follow_master().await?;
         self.link.servers().await
+    }
+
+    async fn follow_master(&self) -> Result<(), StoreError> {
+        if let Some(master) = self.link.master().await? {
+            self.link.follow(&master);
+            self.ends.follow(&master);
+        }
+        Ok(())
     }
 
     fn channel(&self) -> String {
