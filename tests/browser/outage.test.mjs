@@ -19,6 +19,8 @@ const GRACE = OUTAGE / 2;
 /** How long a gateway that goes by its heartbeat may take to see that Redis is gone, and two cores to answer. */
 const MARGIN = 1500;
 const RECOVERY = 2000;
+/** How long after it was last heard that all is well a session counts as surely good, at most. */
+const HEARD = 1000;
 const PATHS = ["/acme/session", "/acme/auth", "/acme/dashboard"];
 const USERS = 12;
 const ACCESS_TOKEN = 12; // seconds
@@ -97,6 +99,7 @@ test(`Redis is gone for ${OUTAGE / 1000} seconds under load`, async (context) =>
     context.diagnostic(`${name}: ${count}`);
   }
   none(early, (look) => look.status !== 200, gone, "a session in memory goes on for its grace");
+  none(within(gone + HEARD, gone + GRACE - MARGIN), ({ isMarked }) => !isMarked, gone, "and is marked");
   none(late, (look) => !isUnavailable(look), gone, "and then no longer");
   none(asking.looks, (look) => !isUnavailable(look), gone, "others are unavailable");
   none([...hot, ...asking.looks], ({ cookies }) => cookies.length > 0, gone, "no cookie changes");
@@ -108,6 +111,12 @@ test(`Redis is gone for ${OUTAGE / 1000} seconds under load`, async (context) =>
   );
   assert.ok(recovered <= RECOVERY, `recovered after ${recovered} ms`);
   none(within(back + RECOVERY, Infinity), (look) => look.status !== 200, back, "afterwards all is well");
+  none(
+    [...within(0, gone), ...within(back + RECOVERY, Infinity)],
+    ({ isMarked }) => isMarked,
+    gone,
+    "only then it is marked",
+  );
   assert.deepEqual(judge.faults, []);
   assert.ok(judge.of("failed requests: in the window of an outage") > 0, "somebody tried to sign in meanwhile");
 });

@@ -52,6 +52,7 @@ export class Session {
       took: performance.now() - sent,
       retryAfter: answer.headers["retry-after"],
       cookies: answer.headers["set-cookie"] ?? [],
+      isMarked: answer.headers["x-auth-request-session-stale"] === "true",
     };
     this.looks.push(look);
     return look;
