@@ -3,6 +3,7 @@
 
 mod keys;
 mod live;
+mod pulse;
 mod reloads;
 pub mod renewals;
 
@@ -14,6 +15,7 @@ use url::Url;
 
 pub use self::keys::key_ring;
 pub use self::live::LiveGateway;
+pub use self::pulse::{Pulse, StorePulse};
 pub use self::reloads::{Rejection, ReloadOutcome, ReloadResult, Trigger};
 use self::renewals::Renewals;
 use crate::audit::{self, Audit, Event, Kind};
@@ -47,6 +49,8 @@ pub struct Gateway {
     pub renewals: Arc<Renewals>,
     /// What happened, line by line.
     pub audit: Arc<Audit>,
+    /// How the process is.
+    pub pulse: Arc<Pulse>,
     /// Templates.
     pub pages: Arc<Pages>,
     /// Counters.
@@ -137,7 +141,9 @@ impl Gateway {
         sessions.report_to(Arc::clone(&audit));
         audit.record(Event::new(Kind::ConfigApplied).trigger(Trigger::Startup.as_str()).count(tenants.len()));
         metrics.tenants.with_label_values(&["active"]).set(tenants.len() as i64);
+        let pulse = Pulse::new(sessions.clone(), clock.clone(), settings.on_store_failure);
         Ok(Self {
+            pulse,
             tenants: Tenants::new(settings, tenants),
             providers,
             ring,
@@ -173,6 +179,7 @@ impl Gateway {
             passwords: self.passwords.clone(),
             audit: self.audit.clone(),
             renewals: self.renewals.clone(),
+            pulse: self.pulse.clone(),
             pages,
             metrics: self.metrics.clone(),
             clock: self.clock.clone(),

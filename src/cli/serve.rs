@@ -79,11 +79,14 @@ pub(super) async fn serve(
     metrics.build_info.with_label_values(&build).set(1);
 
     let gateway = live.now();
+    // Whoever hears that we listen may ask whether we are ready.
+    gateway.pulse.check_store().await;
     let (sessions, renewals, audit) = (gateway.sessions.clone(), gateway.renewals.clone(), gateway.audit.clone());
     let keep_fresh = tokio::spawn(gateway.providers.clone().keep_fresh());
     let keep_keys = tokio::spawn(live.clone().keep_keys());
     let keep_informed = tokio::spawn(sessions.clone().keep_informed());
     let keep_swept = tokio::spawn(sessions.clone().keep_swept());
+    let keep_pulse = tokio::spawn(gateway.pulse.clone().keep());
     let keep_watched = tokio::spawn(sessions.clone().keep_watched());
     let operations = admin.map(|admin| {
         tracing::info!(address = %admin.local_addr(), "listening for operators");
@@ -116,6 +119,7 @@ pub(super) async fn serve(
     keep_informed.abort();
     keep_swept.abort();
     keep_watched.abort();
+    keep_pulse.abort();
     renewals.settled().await;
     // It has said so itself.
     let _ = audit.close().await;

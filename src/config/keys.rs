@@ -147,6 +147,11 @@ pub(super) const SETTINGS: &[Key] = &[
         r#""drop""#,
         "While it cannot be written: drop (count lost lines, report the gap) or block (requests wait, then fail).",
     ),
+    with(
+        "health.session_store_failure",
+        r#""not_ready""#,
+        "What a session store that is down does to /readyz: not_ready, or degraded (nothing).",
+    ),
     with("metrics.tenant_label_limit", "200", "Tenants beyond this many share the metric label `_other`."),
 ];
 

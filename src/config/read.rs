@@ -11,8 +11,8 @@ use super::keys::{SETTINGS, TENANT};
 use super::layers::{self, Layer, Origin};
 use super::reader::Reader;
 use super::{
-    Fault, Faults, LogFormat, LogSettings, MetricsSettings, OnInvalidTenant, Reading, ReloadSettings, ServerSettings,
-    Settings, Sources, TenantSettings, TlsSettings, audit, clashes, store, tenant_files, values,
+    Fault, Faults, LogFormat, LogSettings, MetricsSettings, OnInvalidTenant, OnStoreFailure, Reading, ReloadSettings,
+    ServerSettings, Settings, Sources, TenantSettings, TlsSettings, audit, clashes, store, tenant_files, values,
 };
 use crate::key_ring::RingKey;
 use crate::net::{self, Networks};
@@ -212,6 +212,12 @@ pub(super) fn read_settings(reader: &mut Reader<'_>) -> Settings {
             tenant_label_limit: reader.count("metrics.tenant_label_limit", &(0..=100_000)).unwrap_or_default() as usize,
         },
         audit: audit::read(reader),
+        on_store_failure: reader
+            .choice(
+                "health.session_store_failure",
+                &[("not_ready", OnStoreFailure::NotReady), ("degraded", OnStoreFailure::Degraded)],
+            )
+            .unwrap_or_default(),
         tenants: Vec::new(),
     }
 }

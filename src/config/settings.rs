@@ -55,6 +55,8 @@ pub struct Settings {
     pub metrics: MetricsSettings,
     /// Where the audit log goes.
     pub audit: AuditSettings,
+    /// What a session store that does not answer does to `/readyz`.
+    pub on_store_failure: OnStoreFailure,
     /// The tenants that are good, in order of their ids.
     pub tenants: Vec<TenantSettings>,
 }
@@ -129,6 +131,16 @@ pub struct ReloadSettings {
     pub poll: Duration,
     /// How long nothing may change before files count as written. Under constant change, four times that.
     pub debounce: Duration,
+}
+
+/// What a session store that does not answer does to `/readyz`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnStoreFailure {
+    /// It says no: balancers send nobody here.
+    #[default]
+    NotReady,
+    /// Nothing: people get our page, with status 503, instead of the balancer's.
+    Degraded,
 }
 
 /// Bounds on what `/metrics` tells.

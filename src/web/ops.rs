@@ -24,10 +24,12 @@ pub(super) fn route(path: &str) -> Option<&'static str> {
 /// Answers a probe. What names tenants is only for operators; for others it is not there.
 pub(super) async fn answer(gateway: &Gateway, health: &Health, path: &str, verbose: bool, operator: bool) -> Response {
     match route(path) {
+        Some("livez") if !gateway.pulse.beats() => answers::text(StatusCode::SERVICE_UNAVAILABLE, "stuck\n"),
+        // Whoever can ask has met a process that has read its settings and tried the session store.
         Some("livez" | "startupz") => answers::text(StatusCode::OK, "ok\n"),
-        Some("readyz") => readiness(gateway, health, verbose && operator).await,
+        Some("readyz") => readiness(gateway, health, verbose && operator),
         Some("metrics") if operator => {
-            let _ = is_ready(gateway, health).await;
+            let _ = Readiness::of(gateway, health);
             gateway.providers.tell_circuits().await;
             answers::with_type(StatusCode::OK, metrics::CONTENT_TYPE, gateway.metrics.render().into())
         }
@@ -58,33 +60,45 @@ pub(super) async fn admin(gateway: &Gateway, health: &Health, request: &Request)
     }
 }
 
-/// Ready: there is a tenant, the store answers, and we are not about to end. No provider decides about it.
-async fn readiness(gateway: &Gateway, health: &Health, details: bool) -> Response {
-    let reasons = is_ready(gateway, health).await;
-    let status = if reasons.is_ok() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+fn readiness(gateway: &Gateway, health: &Health, details: bool) -> Response {
+    let Readiness { reasons, degraded } = Readiness::of(gateway, health);
+    let ready = reasons.is_empty();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     if !details {
-        return answers::text(status, if reasons.is_ok() { "ready\n" } else { "not ready\n" });
+        return answers::text(status, if ready { "ready\n" } else { "not ready\n" });
     }
     let document = json!({
-        "ready": reasons.is_ok(),
-        "reasons": reasons.err().unwrap_or_default(),
+        "ready": ready,
+        "reasons": reasons,
+        "degraded": degraded,
         "tenants": gateway.tenants.iter().map(|tenant| tenant.id().as_str()).collect::<Vec<_>>(),
         "last_reload": health.live.last_reload().as_deref(),
     });
     answers::json(status, "application/json", &document)
 }
 
-async fn is_ready(gateway: &Gateway, health: &Health) -> Result<(), Vec<String>> {
-    let mut reasons = Vec::new();
-    if health.shutdown.is_draining() {
-        reasons.push("draining".to_owned());
+/// Ready: there is a tenant, the store answers, and we are not about to end. No provider decides about it.
+pub(super) struct Readiness {
+    /// Why we are not; empty if we are.
+    pub(super) reasons: Vec<String>,
+    /// What does not work although we are.
+    pub(super) degraded: Vec<String>,
+}
+
+impl Readiness {
+    /// What is known; nobody is asked.
+    pub(super) fn of(gateway: &Gateway, health: &Health) -> Self {
+        let (mut reasons, mut degraded) = (Vec::new(), Vec::new());
+        if health.shutdown.is_draining() {
+            reasons.push("draining".to_owned());
+        }
+        if gateway.tenants.iter().next().is_none() && !gateway.allow_no_tenants {
+            reasons.push("no tenants".to_owned());
+        }
+        let store = gateway.pulse.store();
+        let store_matters = if store.is_needed { &mut reasons } else { &mut degraded };
+        store_matters.extend(store.down);
+        gateway.metrics.ready.set(i64::from(reasons.is_empty()));
+        Self { reasons, degraded }
     }
-    if gateway.tenants.iter().next().is_none() && !gateway.allow_no_tenants {
-        reasons.push("no tenants".to_owned());
-    }
-    if let Err(error) = gateway.sessions.check().await {
-        reasons.push(error.to_string());
-    }
-    gateway.metrics.ready.set(i64::from(reasons.is_empty()));
-    if reasons.is_empty() { Ok(()) } else { Err(reasons) }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use lychgate::config::OnStoreFailure;
 use lychgate::demo::User;
 
 use crate::support::{self, Tenant, World};
@@ -122,12 +123,29 @@ async fn a_store_that_cannot_be_written_is_said_and_signs_nobody_out() {
     let page = world.browser().visit("/acme/login").await;
     assert_eq!((page.status.as_u16(), page.code()), (503, "store_unavailable"), "{}", page.body);
     assert!(page.headers.contains_key("retry-after"));
+    assert_eq!(browser.get("/readyz").await.status, 200, "nothing is known of it yet");
+    world.check_store().await;
     assert_eq!(browser.get("/readyz").await.status, 503);
     let logout = browser.get("/acme/logout").await;
     assert_eq!((logout.status.as_u16(), logout.code()), (503, "store_unavailable"), "nobody is told a lie");
     assert!(browser.session("acme").await.is_some());
     other.execute_batch("ROLLBACK").unwrap();
+    world.gateway.pulse.check_store().await;
+    assert_eq!(browser.get("/readyz").await.status, 200, "once is enough");
     world.signed_in("acme").await;
+}
+
+#[tokio::test]
+async fn a_store_that_is_down_may_leave_us_ready_and_is_said() {
+    let tenant = Tenant::start("acme").await;
+    let world = World::start_with(vec![tenant], |settings| settings.on_store_failure = OnStoreFailure::Degraded).await;
+    let other = rusqlite::Connection::open(world.data_dir().join("lychgate.db")).unwrap();
+    other.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    world.check_store().await;
+    let ready = world.browser().get("/readyz?verbose").await;
+    assert_eq!(ready.status, 200);
+    assert!(ready.body.contains(r#""degraded":["the session database is locked"#), "{}", ready.body);
+    assert_eq!(world.metric(r#"lychgate_session_store_up{store="embedded"}"#), 0);
 }
 
 #[tokio::test]
@@ -139,6 +157,7 @@ async fn a_damaged_database_makes_us_unready_and_keeps_those_in_memory() {
         std::fs::remove_file(world.data_dir().join(name)).ok();
     }
     std::fs::write(world.data_dir().join("lychgate.db"), vec![0x5a; 64 * 1024]).unwrap();
+    world.check_store().await;
     let ready = browser.get("/readyz?verbose").await;
     assert_eq!(ready.status, 503, "{}", ready.body);
     assert!(ready.body.contains("database"), "{}", ready.body);

@@ -119,6 +119,13 @@ impl World {
         self.running = Some((handle, serving));
     }
 
+    /// Asks the session store as often as must fail until it counts as down.
+    pub async fn check_store(&self) {
+        for _ in 0..3 {
+            self.gateway.pulse.check_store().await;
+        }
+    }
+
     /// Orders the gateway to drain; it goes on serving for its `drain_delay`.
     pub fn drain(&self) {
         self.running.as_ref().unwrap().0.trigger();
@@ -206,7 +213,9 @@ impl World {
 
 async fn open(settings: &Settings, clock: &Clock) -> Arc<Gateway> {
     let metrics = Metrics::new(settings.metrics.tenant_label_limit);
-    Arc::new(Gateway::open(settings, clock.clone(), metrics).await.unwrap())
+    let gateway = Gateway::open(settings, clock.clone(), metrics).await.unwrap();
+    gateway.pulse.check_store().await;
+    Arc::new(gateway)
 }
 
 /// What came back.
