@@ -287,3 +287,76 @@ fn a_log_that_no_terminal_shows_is_json_unless_told_otherwise() {
 fn the_demo_stays_on_loopback() {
     assert_eq!(Folder::with(&[]).run(&["demo", "--listen", "0.0.0.0:0"]).code, 2);
 }
+
+/// A gateway with a listener for operators, and where that is.
+struct Serving(std::process::Child, String);
+
+impl Serving {
+    fn start(folder: &Folder) -> Self {
+        let serve = ["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
+        let mut child = folder.command(&serve).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut admin = String::new();
+        let listening = lines.any(|line| {
+            let line: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
+            if line["message"] == "listening for operators" {
+                admin = format!("http://{}", line["address"].as_str().unwrap());
+            }
+            line["message"] == "listening"
+        });
+        assert!(listening, "it never listened");
+        std::thread::spawn(move || lines.for_each(drop));
+        Self(child, admin)
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+#[test]
+fn status_shows_a_running_gateway_at_a_glance() {
+    let tenant = "issuer = \"http://127.0.0.1:1\"\nclient_id = \"abc\"\nclient_secret = \"hush-hush\"\n";
+    let folder = Folder::with(&[("tenants/acme.toml", tenant)]);
+    let serving = Serving::start(&folder);
+    let said = folder.run(&["status", "--admin-url", &serving.1]);
+    assert_eq!(said.code, 0, "{said:?}");
+    let lines: Vec<&str> = said.out.lines().collect();
+    assert!(lines[0].starts_with(concat!("lychgate ", env!("CARGO_PKG_VERSION"), ", up ")), "{said:?}");
+    assert!(lines[0].ends_with(", ready"), "{said:?}");
+    assert!(said.out.contains("\nsessions   embedded, up, 0 active\n"), "{said:?}");
+    assert!(said.out.contains("\nreload     "), "{said:?}");
+    let (head, row) = (lines[lines.len() - 2], lines[lines.len() - 1]);
+    let column = |name: &str| row.chars().nth(head.find(name).unwrap());
+    assert!(row.starts_with("acme    http://127.0.0.1:1  "), "{said:?}");
+    assert_eq!((column("SESSIONS"), column("DOCUMENT")), (Some('0'), Some('–')), "{said:?}");
+
+    let json = folder.run(&["status", "--json", "--admin-url", &serving.1]);
+    let status: serde_json::Value = serde_json::from_str(&json.out).unwrap();
+    assert_eq!(status["ready"], true);
+    let key = status["keys"][0]["id"].as_str().unwrap();
+    assert!(said.out.contains(&format!("\nkey        {key} active since 20")), "{said:?}");
+    let secret = fs::read_to_string(folder.path().join("data/secret.key")).unwrap();
+    for hidden in ["hush-hush", secret.trim()] {
+        assert!(!said.out.contains(hidden) && !json.out.contains(hidden), "{said:?} {json:?}");
+    }
+}
+
+#[test]
+fn status_of_a_gateway_that_is_not_ready_or_not_there_fails_and_says_what_to_do() {
+    let folder = Folder::with(&[]);
+    let serving = Serving::start(&folder);
+    let said = folder.run(&["status", "--admin-url", &serving.1]);
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(said.out.contains(", not ready\n") && said.out.contains("\nnot ready  no tenants\n"), "{said:?}");
+    assert!(said.out.contains("lychgate tenant add"), "{said:?}");
+    let admin = serving.1.clone();
+    drop(serving);
+    let said = folder.run(&["status", "--admin-url", &admin]);
+    assert!(said.code == 1 && said.err.contains("does the gateway run"), "{said:?}");
+    let said = folder.run(&["status"]);
+    assert!(said.code == 1 && said.err.contains("set admin_listen"), "{said:?}");
+}

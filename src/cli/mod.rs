@@ -1,6 +1,7 @@
 //! The command line: what can be asked for, what comes out, exit codes. The only home of clap and of what prints.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "commands speak to people")]
 
+mod admin;
 mod audit;
 mod check;
 mod demo;
@@ -13,6 +14,7 @@ mod reload;
 mod secret;
 mod serve;
 mod sessions;
+mod status;
 mod tenant_add;
 mod urls;
 mod user;
@@ -143,6 +145,17 @@ credentials and whether the callback addresses lead here. Exit code 1 if there i
         /// Its origin; else made of `listen`
         #[arg(long, value_name = "URL")]
         url: Option<url::Url>,
+    },
+    /// Say how a running gateway is: tenants, providers, keys, sessions, the last reload
+    #[command(after_help = "Example: lychgate status\n\
+                      Asks the listener for operators (`admin_listen`). Exit code 1 if the gateway is not ready or does not answer.")]
+    Status {
+        /// The origin of the listener for operators; else made of `admin_listen`
+        #[arg(long, value_name = "URL")]
+        admin_url: Option<url::Url>,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Have a running gateway read its files again: exit code 0 if all that they say is in force
     #[command(after_help = "Example: lychgate reload\n\
@@ -336,6 +349,7 @@ fn run(cli: Cli) -> Exit {
         Some(Command::Healthcheck { url }) => {
             with_settings(cli.config, |loaded| block_on(healthcheck::run(&loaded.settings, url)))
         }
+        Some(Command::Status { admin_url, json }) => block_on(status::run(&cli.config.sources(), admin_url, json)),
         Some(Command::Reload { admin_url }) => block_on(reload::run(&cli.config.sources(), admin_url)),
         None | Some(Command::Serve) => {
             let sources = cli.config.sources();

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use reqwest::Method;
 use serde::Deserialize;
 use url::Url;
 
-use super::{Exit, reachable, say_faults, serve};
-use crate::config::{Faults, Reading, Sources};
+use super::Exit;
+use super::admin::Admin;
+use crate::config::Sources;
 
 /// A reload reads every file, and waits for editors.
 const TIMEOUT: Duration = Duration::from_mins(1);
@@ -30,45 +32,17 @@ struct Rejection {
 
 /// Asks the gateway at `admin`, or where the settings say that its listener for operators is.
 pub(super) async fn run(sources: &Sources, admin: Option<Url>) -> Exit {
-    let origin = match admin.map_or_else(|| own_origin(sources), |url| Ok(url.into())) {
-        Ok(origin) => origin,
-        Err(exit) => return exit,
+    let asked = match Admin::find(sources, admin) {
+        Ok(admin) => admin.ask(Method::POST, "/reload", TIMEOUT).await,
+        Err(exit) => {
+            eprintln!("SIGHUP to the process does the same, and says in the log what came of it");
+            Err(exit)
+        }
     };
-    let url = format!("{}/reload", origin.trim_end_matches('/'));
-    match ask(&url).await {
+    match asked {
         Ok(outcome) => say(&outcome),
-        Err(error) if error.status() == Some(reqwest::StatusCode::NOT_FOUND) => {
-            eprintln!("{url} takes no orders from here: ask on the machine, or in the container, of the gateway");
-            Exit::Failure
-        }
-        Err(error) => {
-            eprintln!("no answer from {url}: {}", serve::chain(&error.without_url()));
-            Exit::Failure
-        }
+        Err(exit) => exit,
     }
-}
-
-/// Where settings say that the listener for operators is. Tenants may be no good: they are what is asked about.
-fn own_origin(sources: &Sources) -> Result<String, Exit> {
-    let reading = Reading::first(sources);
-    if !reading.faults.is_empty() {
-        say_faults(&Faults(reading.faults));
-        return Err(Exit::Config);
-    }
-    let Some(address) = reading.settings.admin_listen else {
-        eprintln!(
-            "the gateway has no listener for operators: set admin_listen, or send SIGHUP to the process, or name the \
-             listener by --admin-url"
-        );
-        return Err(Exit::Failure);
-    };
-    Ok(format!("http://{}", reachable(address)))
-}
-
-async fn ask(url: &str) -> Result<Outcome, reqwest::Error> {
-    let client =
-        reqwest::Client::builder().timeout(TIMEOUT).no_proxy().redirect(reqwest::redirect::Policy::none()).build()?;
-    client.post(url).send().await?.error_for_status()?.json().await
 }
 
 fn say(outcome: &Outcome) -> Exit {

@@ -25,7 +25,7 @@ mod turn;
 mod user;
 mod watch;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::error::Error;
 use std::fmt;
 use std::path::Path;
@@ -622,6 +622,21 @@ impl Sessions {
 
     fn label<'a>(&'a self, tenant: Option<&'a TenantId>) -> &'a str {
         tenant.map_or(NO_TENANT, |tenant| self.metrics.tenant(tenant))
+    }
+
+    /// The label `store` of the metrics.
+    pub const fn store_label(&self) -> &'static str {
+        self.store.label()
+    }
+
+    /// How many sessions each tenant has that are not swept yet; none where the store does not count.
+    ///
+    /// # Errors
+    /// The store did not answer.
+    pub async fn count_by_tenant(&self) -> Result<Option<BTreeMap<TenantId, i64>>, StoreError> {
+        let counted = self.store.count().await?;
+        let known = counted.into_iter().filter_map(|(tenant, count)| Some((tenant?, count)));
+        Ok(self.store.counts().then(|| known.collect()))
     }
 
     async fn count_active(&self) -> Result<(), StoreError> {

@@ -20,6 +20,7 @@ mod problem;
 mod request;
 mod reverse_proxy;
 mod scrub;
+mod status;
 
 use std::sync::Arc;
 

@@ -5,7 +5,7 @@ use serde_json::json;
 use warp::reply::Response;
 
 use super::request::Request;
-use super::{Health, answers};
+use super::{Health, answers, status};
 use crate::audit::{Event, Kind};
 use crate::gateway::{Gateway, Trigger};
 use crate::metrics;
@@ -37,16 +37,17 @@ pub(super) async fn answer(gateway: &Gateway, health: &Health, path: &str, verbo
     }
 }
 
-/// Answers the listener for operators. Orders are taken from this machine only: whoever reaches the listener from
-/// elsewhere, such as Prometheus, may look.
+/// Answers the listener for operators. Orders are taken, and all is told, on this machine only: whoever reaches the
+/// listener from elsewhere, such as Prometheus, may look at health and metrics.
 pub(super) async fn admin(gateway: &Gateway, health: &Health, request: &Request) -> Response {
     match request.path().strip_suffix('/').unwrap_or(request.path()) {
-        "/reload" if !request.is_from_this_machine() => answers::text(StatusCode::NOT_FOUND, "not found\n"),
+        "/reload" | "/status" if !request.is_from_this_machine() => answers::text(StatusCode::NOT_FOUND, "not found\n"),
         "/reload" if *request.method() != Method::POST => {
             let mut response = answers::text(StatusCode::METHOD_NOT_ALLOWED, "POST it\n");
             answers::set(&mut response, header::ALLOW, "POST");
             response
         }
+        "/status" if request.is_read() => status::answer(gateway, health).await,
         "/reload" => match &health.reloader {
             Some(reloader) => {
                 let asked = Event::new(Kind::AdminAction).action("reload").by("operator");

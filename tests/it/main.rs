@@ -24,5 +24,6 @@ mod requests;
 mod reverse_proxy;
 mod sessions;
 mod sign_out;
+mod status;
 mod support;
 mod trust;

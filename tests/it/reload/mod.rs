@@ -79,6 +79,7 @@ impl House {
         let settings = loaded.settings.clone();
         let metrics = Metrics::new(settings.metrics.tenant_label_limit);
         let gateway = Gateway::open(&settings, Clock::system(), metrics.clone()).await.unwrap();
+        gateway.pulse.check_store().await;
         let live = LiveGateway::from(Arc::new(gateway));
         let reloader = Reloader::new(sources, loaded, live.clone());
         let (shutdown, handle) = Shutdown::manual();
