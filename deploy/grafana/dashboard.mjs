@@ -173,21 +173,39 @@ function sessions() {
 
 function configuration() {
   return [
-    graph("Tenants", "none", [[`max by (state) (lychgate_tenants{${HERE}})`, "{{state}}"]]),
-    graph("Keys of the root secret", "none", [[`max by (role) (lychgate_session_keys{${HERE}})`, "{{role}}"]]),
+    number("Configurations", "none", `count(count_values("hash", lychgate_config_hash{${HERE}}))`, {
+      steps: { green: null, red: 2 },
+    }),
+    number("Last reload", "none", `min(lychgate_config_last_reload_successful{${HERE}})`, { steps: GOOD }),
+    number("Key files", "none", `min(lychgate_session_key_files_up{${HERE}})`, { steps: GOOD }),
     number(
       "Age of the active key",
       "s",
       `max(${age(`lychgate_session_key_active_since_timestamp_seconds{${HERE}}`, "pod")})`,
       { steps: { green: null, orange: 180 * 86400 } },
     ),
-    number("Key files", "none", `min(lychgate_session_key_files_up{${HERE}})`, { steps: GOOD }),
-    number("Keys that die with the process", "none", `max(lychgate_session_key_ephemeral{${HERE}})`, {
+    number("Keys made at this start", "none", `max(lychgate_session_key_ephemeral{${HERE}})`, {
       steps: { green: null, orange: 1 },
     }),
     number("Certificates: next end", "s", `min(lychgate_tls_certificate_expiry_timestamp_seconds{${HERE}}) - time()`, {
       steps: { red: null, orange: 14 * 86400, green: 30 * 86400 },
     }),
+    graph("Reloads", "none", [
+      [
+        `sum by (trigger, result) (increase(lychgate_config_reloads_total{${HERE}}[$__rate_interval]))`,
+        "{{trigger}}: {{result}}",
+      ],
+    ]),
+    graph("Since all was taken over", "s", [
+      [age(`lychgate_config_last_reload_success_timestamp_seconds{${HERE}}`, "pod"), "{{pod}}"],
+    ]),
+    states("Tenants' files", `min by (tenant) (lychgate_tenant_config_valid{${TENANT}})`, "{{tenant}}"),
+    graph("Audit log", "ops", [
+      [total(`lychgate_audit_events_total{${HERE}}`), "events"],
+      [rate(`lychgate_audit_events_dropped_total{${HERE}}`, "sink"), "lost: {{sink}}"],
+    ]),
+    graph("Tenants", "none", [[`max by (state) (lychgate_tenants{${HERE}})`, "{{state}}"]]),
+    graph("Keys of the root secret", "none", [[`max by (role) (lychgate_session_keys{${HERE}})`, "{{role}}"]]),
   ];
 }
 
@@ -306,10 +324,9 @@ function variable(name, label, query) {
     .current(all);
 }
 
-/** At the times, in milliseconds, that an expression gives. */
 function annotation(name, color, expr) {
   const query = new dashboard.AnnotationQueryBuilder().name(name).datasource(SOURCE).enable(true).iconColor(color);
-  return query.expr(expr).useValueForTime(true).titleFormat(name);
+  return query.expr(expr).titleFormat(name);
 }
 
 const board = new dashboard.DashboardBuilder("lychgate")
@@ -325,7 +342,16 @@ const board = new dashboard.DashboardBuilder("lychgate")
   .withVariable(variable("namespace", "Namespace", "label_values(lychgate_ready, namespace)"))
   .withVariable(variable("pod", "Pod", 'label_values(lychgate_ready{namespace=~"$namespace"}, pod)'))
   .withVariable(variable("tenant", "Tenant", 'label_values(lychgate_provider_up{namespace=~"$namespace"}, tenant)'))
-  .annotation(annotation("Start", "orange", `max by (pod) (process_start_time_seconds{${PROCESS}}) * 1000`));
+  .annotation(
+    annotation(
+      "Reload",
+      "blue",
+      `sum by (pod) (increase(lychgate_config_reloads_total{${HERE},result="applied"}[$__interval])) > 0`,
+    ),
+  )
+  .annotation(
+    annotation("Start", "orange", `max by (pod) (process_start_time_seconds{${PROCESS}}) * 1000`).useValueForTime(true),
+  );
 let id = 0;
 for (const [title, panels] of Object.entries(ROWS)) {
   board.withRow(new dashboard.RowBuilder(title).id(++id));

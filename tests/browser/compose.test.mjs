@@ -4,7 +4,7 @@
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { readFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { after, before, test } from "node:test";
 import { parse } from "yaml";
@@ -110,10 +110,25 @@ async function sendTraffic(provider, ada) {
       421,
     );
     await client.open(`${origin}/acme/logout`);
+    await changeTenant(`Acme ${round}`);
     await prometheus.until(`sum(lychgate_sign_ins_total{result="ok"}) >= ${round}`);
   }
   await prometheus.until("count_over_time(lychgate_ready[1m]) >= 4");
   await prometheus.until("lychgate:http_requests:rate5m > 0");
+}
+
+/** An operator gives the tenant another name, which is taken over by itself. */
+async function changeTenant(name) {
+  const file = path.join(path.dirname(environment.LYCHGATE_CONFIG), "tenants", "acme.toml");
+  const text = await readFile(file, "utf8");
+  await writeFile(file, text.replace(/^display_name = .*$/m, `display_name = "${name}"`));
+  for (
+    const end = Date.now() + 20_000;
+    !(await scene.client().request(`${gateway.namedOrigin}/acme`)).text.includes(name);
+  ) {
+    assert.ok(Date.now() < end, "the new name was never shown");
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
 }
 
 test("every address that the files hold was replaced, and nothing else", () => {
@@ -213,7 +228,7 @@ test("the dashboard's variables and annotations find something", async () => {
   }
   assert.deepEqual(found, { namespace: ["compose"], pod: ["lychgate"], tenant: ["acme"] });
   for (const { name, expr } of board.annotations.list) {
-    assert.ok((await prometheus.query(filled(expr, ALL))).length > 0, name);
+    assert.ok((await prometheus.queryRange(filled(expr, ALL), 60)).length > 0, name);
   }
 });
 
