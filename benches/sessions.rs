@@ -1,7 +1,13 @@
 //! What sessions cost: memory, bytes in each store, the time of a check among few and among many. Prints a table.
 //!
 //! `cargo bench --bench sessions`; needs `redis-server`. `LYCHGATE_BENCH_SESSIONS` takes another number than 100,000.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "it measures, and fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "it measures, prints, is told by the environment, and fails by panicking"
+)]
 
 #[path = "../tests/typical/mod.rs"]
 mod typical;
