@@ -209,11 +209,11 @@ fn quoted(code: &str) -> BTreeSet<String> {
 
 #[test]
 fn the_audit_log_s_events_are_explained_and_in_its_schema() {
-    let rows: String = lychgate::audit::Kind::ALL
+    let rows: Vec<String> = lychgate::audit::Kind::ALL
         .iter()
-        .map(|kind| format!("| `{}` | {} | {} |\n", kind.name(), kind.severity().as_str(), kind.help().trim()))
+        .map(|kind| format!("| `{}` | {} | {} |", kind.name(), kind.severity().as_str(), kind.help().trim()))
         .collect();
-    let table = format!("| event | severity | what it tells |\n| --- | --- | --- |\n{rows}");
+    let table = format!("| event | severity | what it tells |\n| --- | --- | --- |\n{}", rows.join("\n"));
     generated("docs/audit.md", "audit events", &table);
     let schema: serde_json::Value = serde_json::from_str(&file("docs/audit.schema.json")).unwrap();
     let names: Vec<&str> = lychgate::audit::Kind::ALL.iter().map(|kind| kind.name()).collect();
