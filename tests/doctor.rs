@@ -307,7 +307,13 @@ async fn a_callback_that_leads_elsewhere_or_nowhere_is_told_apart() {
     let front = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let public = format!("http://{}", front.local_addr().unwrap());
     tokio::spawn(async move {
-        while let Ok((mut client, _)) = front.accept().await {
+        while let Ok((client, _)) = front.accept().await {
+            let mut client = tokio::io::BufReader::new(client);
+            let mut line = String::new();
+            while line != "\r\n" {
+                line.clear();
+                client.read_line(&mut line).await.unwrap();
+            }
             let mut gateway = tokio::net::TcpStream::connect(address).await.unwrap();
             let asked = "GET /acme/callback HTTP/1.1\r\nHost: internal.example\r\nAccept: application/json\r\n";
             gateway.write_all(format!("{asked}Connection: close\r\n\r\n").as_bytes()).await.unwrap();
