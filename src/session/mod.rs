@@ -511,7 +511,7 @@ impl Sessions {
         Ok(swept.len())
     }
 
-    /// Sweeps and checks now and once a minute, for ever; the caller spawns this and aborts it.
+    /// Sweeps now and once a minute, for ever; the caller spawns this and aborts it.
     pub async fn keep_swept(self: Arc<Self>) {
         loop {
             if let Err(error) = self.sweep().await {
