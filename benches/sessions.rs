@@ -190,8 +190,8 @@ impl Redis {
     }
 
     fn key_size(&self) -> u64 {
-        let found = self.ask(&["--scan", "--pattern", "*session:*", "--count", "100"]);
-        let key = found.lines().next().expect("a session");
+        let found = self.ask(&["SCAN", "0", "MATCH", "*session:*", "COUNT", "1000"]);
+        let key = found.lines().find(|line| line.contains("session:")).expect("a session");
         self.ask(&["MEMORY", "USAGE", key]).trim().parse().unwrap()
     }
 
