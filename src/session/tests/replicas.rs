@@ -280,6 +280,11 @@ async fn while_redis_is_gone_sessions_in_memory_go_on_for_the_grace_and_no_longe
         assert!(back.elapsed() < Duration::from_secs(2));
         tokio::task::yield_now().await;
     }
+    // The other one finds out by itself.
+    while pair.house.sessions.check().await.is_err() {
+        assert!(back.elapsed() < Duration::from_secs(2));
+        tokio::task::yield_now().await;
+    }
     let (cookie, _) = pair.house.sign_in().await;
     assert!(!pair.found_there(&cookie).await.unwrap().unwrap().is_stale);
     pair.hear().await;
