@@ -191,7 +191,7 @@ test("every panel of the dashboard has something to show", async () => {
   for (const { title, targets } of panels) {
     for (const { expr } of targets) {
       for (const values of [ALL, here]) {
-        const series = await prometheus.queryRange(filled(expr, values), 60);
+        const series = await prometheus.queryRange(filled(expr, values));
         const points = series.flatMap(({ values }) => values).filter(([, value]) => Number.isFinite(Number(value)));
         if (points.length > 0 === title in MAY_BE_EMPTY) {
           faults.push(`${title}: ${points.length} points of ${filled(expr, values)}`);
@@ -205,7 +205,7 @@ test("every panel of the dashboard has something to show", async () => {
 test("the dashboard counts what was done", async () => {
   const counted = async (title, at = 0) => {
     const { targets } = board.panels.find((panel) => panel.targets && panel.title === title);
-    const series = await prometheus.queryRange(filled(targets[at].expr, ALL), 120);
+    const series = await prometheus.queryRange(filled(targets[at].expr, ALL));
     return series.filter(({ values }) => values.some(([, value]) => Number(value) > 0)).map(({ metric }) => metric);
   };
   assert.ok((await counted("Sign-ins", 1)).length > 0, "sign-ins");
@@ -228,7 +228,7 @@ test("the dashboard's variables and annotations find something", async () => {
   }
   assert.deepEqual(found, { namespace: ["compose"], pod: ["lychgate"], tenant: ["acme"] });
   for (const { name, expr } of board.annotations.list) {
-    assert.ok((await prometheus.queryRange(filled(expr, ALL), 60)).length > 0, name);
+    assert.ok((await prometheus.queryRange(filled(expr, ALL))).length > 0, name);
   }
 });
 

@@ -4,6 +4,7 @@ const LIMIT = 60_000;
 
 export class Prometheus {
   #origin;
+  #begun = Date.now() / 1000;
 
   constructor(origin) {
     this.#origin = origin;
@@ -14,15 +15,10 @@ export class Prometheus {
     return (await this.#get("query", { query: expr })).result;
   }
 
-  /** What an expression gave over the last seconds, every five of them. */
-  async queryRange(expr, seconds) {
+  /** What an expression gave since this was made, every five seconds. */
+  async queryRange(expr) {
     const end = Date.now() / 1000;
-    return (await this.#get("query_range", { query: expr, start: end - seconds, end, step: 5 })).result;
-  }
-
-  /** The names of all series of a job. */
-  async names(job) {
-    return this.#get("label/__name__/values", { "match[]": `{job="${job}"}` });
+    return (await this.#get("query_range", { query: expr, start: this.#begun, end, step: 5 })).result;
   }
 
   /** The values of a label among some series. */
