@@ -98,6 +98,11 @@ test("a tenant that an upgrade brings is served by the pod that runs, and a bad 
   await pod.update({ ...values, tenants: bad }, objects({ "initech.client_secret": initech.client_secret }));
   await gateway.until(() => gateway.log.includes("clientid: unknown key"), "told of the typo");
   assert.equal((await early.json(`${origin}/acme/session`)).status, 200);
+  const asked = await pod.exec("reload");
+  assert.equal(asked.code, 1);
+  assert.match(asked.output, /acme.*clientid: unknown key/);
+  const urls = await pod.exec("urls", "initech");
+  assert.ok(urls.output.includes(`${origin}/initech/callback`), urls.output);
   const again = await scene.client().signIn(`${origin}/acme/login`, ada);
   assert.equal(new URL(again.url).pathname, "/acme/dashboard", "acme goes on as it was");
   assert.equal(await gateway.stop(), 0);

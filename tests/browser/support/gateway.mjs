@@ -36,7 +36,10 @@ export class Gateway {
     const begun = performance.now();
     gateway.#process = spawn(program, args, { ...options, stdio: ["ignore", "pipe", "pipe"] });
     gateway.#exit = once(gateway.#process, "exit");
-    gateway.#address = await gateway.#untilListening();
+    gateway.#address = await gateway.#untilListening().catch((error) => {
+      gateway.#process.kill("SIGKILL"); // or it would outlive the tests, and they would wait for it
+      throw error;
+    });
     gateway.startedIn = performance.now() - begun;
     return gateway;
   }

@@ -43,6 +43,13 @@ export class Pod {
     }
   }
 
+  /** Runs a command of the binary beside the process, as `kubectl exec` does: `{ code, output }`. */
+  exec(...args) {
+    const { command, environment } = this.#made;
+    const program = command.slice(0, command.indexOf("/usr/bin/lychgate") + 1);
+    return runToEnd(this.#commandLine({ command: [...program, ...args], environment }), { env: environment });
+  }
+
   /** Runs another pod of the release to its end, as `helm test` does: `{ code, output }`. */
   async run(workload) {
     const other = new Pod();
