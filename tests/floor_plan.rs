@@ -42,6 +42,11 @@ const HOMES: &[(&str, &[&str])] = &[
     ("governor", &["local"]),
     ("rpassword", &["cli"]),
     ("gethostname", &["audit"]),
+    ("opentelemetry", &["trace"]),
+    ("opentelemetry_sdk", &["trace"]),
+    ("opentelemetry_otlp", &["trace"]),
+    ("opentelemetry_http", &["trace"]),
+    ("tracing_opentelemetry", &["trace", "cli"]),
 ];
 
 /// What asks the system for the time, which only `clock` may.

@@ -38,7 +38,7 @@ pub(super) async fn run(demo: Demo) -> Exit {
 
 async fn start(demo: Demo) -> Result<(), Box<dyn std::error::Error>> {
     let metrics = Metrics::new(usize::MAX);
-    logging::start(&LogSettings { format: demo.log_format, level: demo.log_level }, &metrics);
+    let traces = logging::start(&LogSettings { format: demo.log_format, level: demo.log_level }, &metrics);
     // Removed when it is dropped, at the end.
     let temporary = tempfile::tempdir()?;
     let data = demo.data.unwrap_or_else(|| temporary.path().to_owned());
@@ -65,6 +65,9 @@ async fn start(demo: Demo) -> Result<(), Box<dyn std::error::Error>> {
         announce(address, &running);
     })
     .await?;
+    if let Some(traces) = traces {
+        tokio::task::spawn_blocking(move || traces.finish()).await?;
+    }
     Ok(())
 }
 

@@ -2,20 +2,22 @@
 
 use std::io::IsTerminal as _;
 
-use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::filter::EnvFilter;
+use tracing::{Event, Level, Metadata, Subscriber};
+use tracing_subscriber::filter::{EnvFilter, dynamic_filter_fn};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::{LogFormat, LogSettings};
 use crate::metrics::{IntCounter, Metrics};
+use crate::trace::{self, Traces};
 
 /// What others log that no level turns on: `h2` shows header fields, and with them cookies; `rusqlite_migration` tells
 /// at `info` what `session` tells in its own words.
 const QUIET: [&str; 2] = ["h2=info", "rusqlite_migration=warn"];
 
-/// Starts logging; once in a process.
-pub(super) fn start(settings: &LogSettings, metrics: &Metrics) {
+/// Starts logging, and sending traces where variables ask for that; once in a process.
+pub(super) fn start(settings: &LogSettings, metrics: &Metrics) -> Option<Traces> {
     let json = match settings.format {
         LogFormat::Auto => !std::io::stderr().is_terminal(),
         LogFormat::Text => false,
@@ -28,14 +30,40 @@ pub(super) fn start(settings: &LogSettings, metrics: &Metrics) {
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(!json && std::io::stderr().is_terminal());
-    let registry = tracing_subscriber::registry().with(filter).with(Counter::new(metrics));
-    let started = match json {
-        true => registry.with(lines.json().flatten_event(true).with_span_list(false)).try_init(),
-        false => registry.with(lines.compact()).try_init(),
+    // What only a collector is sent is in no log line.
+    let filter = filter.add_directive(format!("{}=off", trace::TARGET).parse().expect("a target and a level"));
+    let traces = Traces::start(|name| std::env::var_os(name));
+    let sent = traces.as_ref().ok().and_then(Option::as_ref).map(|traces| {
+        let layer = tracing_opentelemetry::layer().with_tracer(traces.tracer()).with_location(false);
+        let layer = layer.with_threads(false).with_tracked_inactivity(false).with_level(false);
+        layer.with_filter(dynamic_filter_fn(is_sent))
+    });
+    let lines = match json {
+        true => lines.json().flatten_event(true).with_span_list(false).boxed(),
+        false => lines.compact().boxed(),
     };
-    if let Err(error) = started {
+    let logged = lines.and_then(Counter::new(metrics)).with_filter(filter);
+    if let Err(error) = tracing_subscriber::registry().with(sent).with(logged).try_init() {
         tracing::warn!(%error, "logging was started before");
     }
+    match traces {
+        Ok(traces) => traces,
+        Err(error) => {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(error, "no traces are sent");
+            None
+        }
+    }
+}
+
+/// Whether a span is one for the collector: a request, and what is asked of others in it. What happens without a request
+/// makes no traces, events none at all.
+fn is_sent<S>(metadata: &Metadata<'_>, context: &Context<'_, S>) -> bool
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    let request = metadata.name() == trace::REQUEST && metadata.target() == "lychgate::web";
+    metadata.is_span() && (request || (metadata.target() == trace::TARGET && context.lookup_current().is_some()))
 }
 
 /// Counts lines by level.

@@ -27,14 +27,19 @@ pub(super) enum StartError {
 /// Serves what the settings say until a signal comes; follows their `sources`.
 pub(super) async fn run(sources: Sources, loaded: Loaded) -> Exit {
     let metrics = Metrics::new(loaded.settings.metrics.tenant_label_limit);
-    logging::start(&loaded.settings.log, &metrics);
-    match serve(Served::Files(sources, Box::new(loaded)), metrics, Shutdown::on_signals(), |_| {}).await {
+    let traces = logging::start(&loaded.settings.log, &metrics);
+    let exit = match serve(Served::Files(sources, Box::new(loaded)), metrics, Shutdown::on_signals(), |_| {}).await {
         Ok(()) => Exit::Success,
         Err(error) => {
             tracing::error!(error = chain(&error), "cannot start");
             Exit::Failure
         }
+    };
+    if let Some(traces) = traces {
+        // It fails only when the runtime ends.
+        let _ = tokio::task::spawn_blocking(move || traces.finish()).await;
     }
+    exit
 }
 
 /// What is served.

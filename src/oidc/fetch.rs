@@ -9,7 +9,7 @@ use reqwest::{Certificate, Proxy, RequestBuilder, StatusCode, redirect};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
-use tracing::{debug, warn};
+use tracing::{Instrument as _, debug, warn};
 use url::Url;
 
 use super::{ProviderError, ProviderSetupError};
@@ -18,6 +18,7 @@ use crate::config::FetchSettings;
 use crate::metrics::Metrics;
 use crate::secret::{ExposeSecret as _, SecretString};
 use crate::tenant_id::TenantId;
+use crate::trace;
 
 /// Bytes of an answer; more is not read.
 const MAX_BODY: usize = 1024 * 1024;
@@ -246,7 +247,8 @@ impl Fetcher {
         failure: impl FnOnce(&Answer, Timestamp) -> ProviderError,
     ) -> Result<T, ProviderError> {
         let started = Instant::now();
-        let result = match send(request).await {
+        let span = trace::provider(endpoint.as_str(), self.tenant.as_str());
+        let result = match send(request).instrument(span.clone()).await {
             Ok(answer) if answer.status.is_success() => read(&answer),
             Ok(answer) => Err(failure(&answer, self.clock.now())),
             Err(error) => Err(error),
@@ -258,6 +260,9 @@ impl Fetcher {
         let duration = started.elapsed();
         let durations = self.metrics.provider_request_duration_seconds.with_label_values(&[endpoint]);
         durations.observe(duration.as_secs_f64());
+        if result.is_err() {
+            trace::failed(&span, outcome);
+        }
         match &result {
             Ok(_) => {}
             // Everyday: a code that was used twice.

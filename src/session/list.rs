@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::record;
 use super::store::Listed;
-use super::{EndReason, Session, Sessions, StoreError, watch};
+use super::{EndReason, Session, Sessions, StoreError, traced, watch};
 use crate::clock::Timestamp;
 use crate::key_ring::KeyId;
 use crate::secret::{SecretString, base64url, same};
@@ -109,7 +109,7 @@ impl Sessions {
         let (ends, owner, ids, now) = (Arc::clone(&self.ends), tenant.clone(), ids.to_vec(), self.clock.now());
         let told = self.told();
         // Goes on to its end even if nobody waits for it any more.
-        let ending = tokio::spawn(async move {
+        let ending = tokio::spawn(traced(async move {
             let ended = store.remove_many(&owner, ids.clone(), now).await;
             if ended.is_ok() {
                 watch::forget(&store, &near, &news, &ends, &owner, &ids).await;
@@ -123,7 +123,7 @@ impl Sessions {
                 news.tell(&store, &[], &ids).await;
             }
             ended
-        });
+        }));
         // The task fails only when the runtime ends.
         let ended = ending.await.unwrap_or(Err(StoreError::Closed))?;
         let label = self.metrics.tenant(tenant);

@@ -35,6 +35,7 @@ use std::time::Duration;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use moka::ops::compute::{CompResult, Op};
+use tracing::Instrument as _;
 
 use self::cookie::{Cookie, cookie_hash};
 pub use self::error::{ExamineError, OpenError, StoreError};
@@ -181,7 +182,7 @@ impl Sessions {
         let (store, near, owner, made) = (self.store.clone(), self.near.clone(), tenant.clone(), Arc::clone(&session));
         let (news, ends, told) = (Arc::clone(&self.news), Arc::clone(&self.ends), self.told());
         // Goes on to its end even if nobody waits for it any more: it may end others.
-        let making = tokio::spawn(async move {
+        let making = tokio::spawn(traced(async move {
             let mut ended = Vec::new();
             let insertion = async {
                 ended = store.insert(&owner, row).await?;
@@ -194,7 +195,7 @@ impl Sessions {
             watch::forget(&store, &near, &news, &ends, &owner, &ended).await;
             told.ended(&owner, &ended, EndReason::Replaced).await;
             Ok::<_, StoreError>(ended)
-        });
+        }));
         // The task fails only when the runtime ends.
         let ended = making.await.unwrap_or(Err(StoreError::Closed))?;
         let label = self.metrics.tenant(tenant);
@@ -279,7 +280,7 @@ impl Sessions {
         let (store, near, metrics) = (self.store.clone(), self.near.clone(), Arc::clone(&self.metrics));
         let (tenant, now) = (tenant.clone(), self.clock.now());
         let (ends, news, told) = (Arc::clone(&self.ends), Arc::clone(&self.news), self.told());
-        let ending = tokio::spawn(async move {
+        let ending = tokio::spawn(traced(async move {
             let mut was_there = false;
             let removal = async {
                 was_there = store.remove(&tenant, id_hash, now).await?;
@@ -299,7 +300,7 @@ impl Sessions {
                 }
             }
             Ok(was_there)
-        });
+        }));
         // The task fails only when the runtime ends.
         ending.await.unwrap_or(Err(StoreError::Closed))
     }
@@ -657,6 +658,11 @@ impl fmt::Debug for Sessions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Sessions(…)")
     }
+}
+
+/// In the trace of whoever begins it.
+fn traced<F: Future>(task: F) -> tracing::instrument::Instrumented<F> {
+    task.in_current_span()
 }
 
 /// What a logout token is remembered by; no sign-in attempt has a blank in its id.

@@ -35,6 +35,7 @@ use crate::gateway::{Destination, Gateway, LiveGateway};
 use crate::reload::Reloader;
 use crate::request_path::RequestPath;
 use crate::server::{Route, Shutdown};
+use crate::trace;
 
 const REQUEST_ID: http::HeaderName = http::HeaderName::from_static("x-request-id");
 
@@ -78,13 +79,7 @@ pub fn admin_routes(gateway: impl Into<LiveGateway>, reloader: Option<Arc<Reload
 async fn observed(gateway: &Gateway, health: &Health, mut request: Request) -> Response {
     let started = tokio::time::Instant::now();
     let in_flight = InFlight::new(gateway);
-    let span = tracing::info_span!(
-        "request",
-        request_id = %request.id(),
-        method = request.method_label(),
-        tenant = tracing::field::Empty,
-        route = tracing::field::Empty,
-    );
+    let span = span_of(gateway, &mut request);
     let answered = answered(gateway, health, &mut request).instrument(span.clone()).await;
     span.record("route", answered.route);
     let mut response = answered.response;
@@ -98,6 +93,7 @@ async fn observed(gateway: &Gateway, health: &Health, mut request: Request) -> R
     let label = status.canonical_reason().map_or("other", |_| status.as_str());
     let labels = [tenant, answered.route, request.method_label(), label];
     gateway.metrics.http_requests_total.with_label_values(&labels).inc();
+    trace::answered(&span, request.method_label(), answered.route, status, tenant);
     let took = started.elapsed();
     gateway.metrics.http_request_duration_seconds.with_label_values(&[answered.route]).observe(took.as_secs_f64());
     let _entered = span.enter();
@@ -110,6 +106,31 @@ async fn observed(gateway: &Gateway, health: &Health, mut request: Request) -> R
     }
     drop(in_flight);
     response
+}
+
+/// The span that a request's log lines stand in, and that a collector is sent. Nobody traces probes.
+fn span_of(gateway: &Gateway, request: &mut Request) -> tracing::Span {
+    use tracing::field::Empty;
+    let (id, method) = (request.id(), request.method_label());
+    if ops::route(request.path()).is_some() {
+        return tracing::info_span!("probe", request_id = %id, method, tenant = Empty, route = Empty);
+    }
+    let span = tracing::info_span!(
+        "request",
+        request_id = %id,
+        method,
+        tenant = Empty,
+        route = Empty,
+        trace_id = Empty,
+        span_id = Empty,
+        otel.kind = trace::is_on().then_some("server"),
+    );
+    trace::follow(&span, request.headers(), gateway.trusted_proxies.contains(request.peer()));
+    if let Some((trace_id, span_id)) = trace::ids(&span) {
+        span.record("trace_id", trace_id.as_str()).record("span_id", span_id);
+        request.set_trace(trace_id.into());
+    }
+    span
 }
 
 /// The answer, once the audit log has what belongs into it. Where that cannot be had, the answer is that nothing was done,

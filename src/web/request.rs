@@ -28,6 +28,7 @@ type BoxBody = std::pin::Pin<Box<dyn Stream<Item = Result<Bytes, warp::Error>> +
 /// A request's parts.
 pub(super) struct Request {
     id: Arc<str>,
+    trace: Option<Arc<str>>,
     method: Method,
     path: String,
     query: Option<String>,
@@ -78,8 +79,21 @@ pub(super) fn filter(live: LiveGateway) -> impl Filter<Extract = (Arc<Gateway>, 
                 let id = request_id(&headers, trusted.contains(peer.ip())).into();
                 let path = path.as_str().to_owned();
                 let stale = AtomicBool::new(false);
-                let request =
-                    Request { id, method, path, query, headers, peer, authority, visitor, body, limits, tunnel, stale };
+                let request = Request {
+                    id,
+                    trace: None,
+                    method,
+                    path,
+                    query,
+                    headers,
+                    peer,
+                    authority,
+                    visitor,
+                    body,
+                    limits,
+                    tunnel,
+                    stale,
+                };
                 (gateway, request)
             },
         )
@@ -105,13 +119,18 @@ impl Request {
         &self.id
     }
 
+    /// Keeps the id of the trace that it belongs to.
+    pub(super) fn set_trace(&mut self, trace: Arc<str>) {
+        self.trace = Some(trace);
+    }
+
     /// Who asks, for the audit log.
     pub(super) fn caller(&self) -> Caller {
         Caller {
             request_id: Arc::clone(&self.id),
             address: self.client(),
             user_agent: self.headers.get(header::USER_AGENT).cloned(),
-            trace_id: None,
+            trace_id: self.trace.clone(),
         }
     }
 

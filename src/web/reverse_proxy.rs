@@ -9,6 +9,7 @@ use http::header::{self, HeaderName};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use tokio::time::Instant;
+use tracing::Instrument as _;
 use url::form_urlencoded;
 use warp::Reply as _;
 use warp::reply::Response;
@@ -29,6 +30,7 @@ use crate::secret::ExposeSecret as _;
 use crate::server::Limits;
 use crate::tenant::{Place, Tenant};
 use crate::tenant_id::TenantId;
+use crate::trace;
 use crate::upstream::{self, Head, Upstream, UpstreamError};
 
 /// Marks an answer as an application's, which none of our own headers belong on.
@@ -107,13 +109,20 @@ impl Passage<'_> {
         let has_body = limits.is_none_or(|limits| limits.has_body());
         let body = self.request.take_body().filter(|_| has_body);
         let body = body.map(|body| -> upstream::Incoming { Box::pin(body.map_err(Into::into)) });
-        let head = self.head(method, &permit, upgrades)?;
+        let span = trace::upstream(self.request.method_label(), self.tenant.id().as_str());
+        let mut head = self.head(method, &permit, upgrades)?;
+        trace::pass_on(&span, &mut head.headers);
 
         let mut asked = Asked::new(&self.gateway.metrics, self.tenant.id());
-        let answer = match self.upstream.send(&head, body).await {
+        let answer = match self.upstream.send(&head, body).instrument(span.clone()).await {
             Ok(answer) => answer,
-            Err(error) => return Err(asked.failed(self.problem(error))),
+            Err(error) => {
+                trace::failed(&span, error.code());
+                return Err(asked.failed(self.problem(error)));
+            }
         };
+        span.record("http.response.status_code", answer.status.as_u16());
+        drop(span);
         asked.answered(answer.status);
         if answer.status == StatusCode::SWITCHING_PROTOCOLS {
             return match upgrades {

@@ -26,4 +26,5 @@ mod sessions;
 mod sign_out;
 mod status;
 mod support;
+mod traces;
 mod trust;

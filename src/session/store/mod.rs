@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use futures_util::stream;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 #[cfg(test)]
 pub(super) use self::embedded::AT_ONCE;
@@ -23,6 +24,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::RedisSettings;
 use crate::metrics::Metrics;
 use crate::tenant_id::TenantId;
+use crate::trace;
 
 /// Sessions that one user may have at a tenant; beyond that, the ones that end first end for a new one.
 pub(super) const PER_USER: usize = 500;
@@ -401,7 +403,11 @@ impl Store {
         work: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
         let start = Instant::now();
-        let done = tokio::time::timeout(limit, work).await.unwrap_or(Err(StoreError::Slow));
+        let span = trace::store(self.label(), operation);
+        let done = tokio::time::timeout(limit, work).instrument(span.clone()).await.unwrap_or(Err(StoreError::Slow));
+        if let Err(error) = &done {
+            trace::failed(&span, error.as_str());
+        }
         // Who is less patient has seen less.
         if let (Err(StoreError::Slow), Kind::Redis(store)) = (&done, &self.kind)
             && limit >= self.limit
