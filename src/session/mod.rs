@@ -10,6 +10,7 @@
 //! into the cache what the end removed; a renewal takes the same turns. Touches and renewals update their row and never
 //! insert one. What another process ended is dropped from the cache the same way (`watch`).
 
+mod claims;
 mod cookie;
 mod ends;
 mod error;

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
+use super::claims::{PackedClaims, Said};
 use super::cookie::{Cookie, CookieHash};
 use super::store::{StoredSession, Update};
 use super::tokens::{AccessToken, Opened, Renewal, TokenTerms, Tokens};
@@ -78,8 +79,7 @@ pub struct Session {
     pub sub: String,
     /// The provider's own id of its session; of a local account, what it was at the sign-in.
     pub sid: Option<String>,
-    /// Everything known about the identity, as JSON: a map of texts takes several times as much memory.
-    claims: Box<[u8]>,
+    claims: PackedClaims,
     /// When the access token is good, and what for; none once the provider has ended the tokens.
     pub access_token: Option<TokenTerms>,
     /// Whether there is a refresh token.
@@ -294,10 +294,10 @@ impl Session {
         };
         let session = Self {
             tenant: tenant.clone(),
+            claims: PackedClaims::new(new.claims, said(&new.issuer, &new.sub, new.sid.as_deref())),
             issuer: new.issuer,
             sub: new.sub,
             sid: new.sid,
-            claims: packed(&new.claims),
             access_token: tokens.access_token.as_ref().map(|token| token.terms.clone()),
             is_renewable: tokens.refresh_token.is_some(),
             created_at: now,
@@ -343,7 +343,7 @@ impl Session {
                 }
                 tokens.refresh_token = new.refresh_token.clone().or(tokens.refresh_token);
                 tokens.id_token = new.id_token.clone().unwrap_or(tokens.id_token);
-                claims = new.claims.as_ref().map(packed);
+                claims = new.claims.clone().map(|claims| PackedClaims::new(claims, self.said()));
                 if let Some(expiry) = new.session_expiry.filter(|expiry| *expiry < self.expires_at) {
                     (expires_at, expires_because) = (expiry, ExpiryReason::SessionExpiry);
                 }
@@ -483,10 +483,10 @@ impl Session {
         };
         let session = Self {
             tenant,
+            claims: PackedClaims::new(record.claims, said(&record.issuer, &record.sub, record.sid.as_deref())),
             issuer: record.issuer.into_owned(),
             sub: record.sub.into_owned(),
             sid: record.sid.map(Cow::into_owned),
-            claims: packed(&record.claims),
             access_token: tokens.access_token.as_ref().map(|token| token.terms.clone()),
             is_renewable: tokens.refresh_token.is_some(),
             created_at: record.created_at,
@@ -506,7 +506,11 @@ impl Session {
 
     /// Everything known about the identity. Made anew at each call: ask once a request.
     pub fn claims(&self) -> Map<String, Value> {
-        serde_json::from_slice(&self.claims).expect("it was written as JSON by ourselves")
+        self.claims.unpacked(self.said())
+    }
+
+    fn said(&self) -> Said<'_> {
+        said(&self.issuer, &self.sub, self.sid.as_deref())
     }
 
     /// Bytes of memory, roughly, in the cache.
@@ -691,8 +695,9 @@ fn record_key(ring: &RingKey, tenant: &TenantId, cookie: &Cookie) -> Key {
     cookie.key.derive(ring.of(tenant).record.expose(), &[b"record"])
 }
 
-fn packed(claims: &Map<String, Value>) -> Box<[u8]> {
-    serde_json::to_vec(claims).expect("a map of JSON").into()
+/// What a session says of the claims that its own fields repeat.
+const fn said<'a>(issuer: &'a str, sub: &'a str, sid: Option<&'a str>) -> Said<'a> {
+    [Some(issuer), Some(sub), sid]
 }
 
 fn seconds(duration: std::time::Duration) -> i64 {
