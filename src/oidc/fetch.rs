@@ -248,7 +248,9 @@ impl Fetcher {
     ) -> Result<T, ProviderError> {
         let started = Instant::now();
         let span = trace::provider(endpoint.as_str(), self.tenant.as_str());
-        let result = match send(request).instrument(span.clone()).await {
+        // Boxed: it is large, and every request that may need a provider's keys would carry it along.
+        let sending = Box::pin(send(request)).instrument(span.clone());
+        let result = match sending.await {
             Ok(answer) if answer.status.is_success() => read(&answer),
             Ok(answer) => Err(failure(&answer, self.clock.now())),
             Err(error) => Err(error),
