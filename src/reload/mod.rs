@@ -48,8 +48,15 @@ impl Reloader {
         Arc::new(Self { sources, live, how, standing: Mutex::new(Arc::new(standing)) })
     }
 
-    /// Reads everything again and puts what is good in place. Whoever comes meanwhile waits, then does the same.
-    pub async fn reload(&self, trigger: Trigger) -> Arc<ReloadOutcome> {
+    /// Reads everything again and puts what is good in place. Whoever comes meanwhile waits, then does the same. It goes on
+    /// to its end even if nobody waits for it.
+    pub async fn reload(self: &Arc<Self>, trigger: Trigger) -> Arc<ReloadOutcome> {
+        let reloader = Arc::clone(self);
+        let work = tokio::spawn(async move { reloader.reload_in_turn(trigger).await });
+        work.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+    }
+
+    async fn reload_in_turn(&self, trigger: Trigger) -> Arc<ReloadOutcome> {
         let mut standing = self.standing.lock().await;
         let mut plan = self.plan(&standing, trigger).await;
         if !plan.outcome.removed.is_empty() {
