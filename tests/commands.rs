@@ -360,3 +360,41 @@ fn status_of_a_gateway_that_is_not_ready_or_not_there_fails_and_says_what_to_do(
     let said = folder.run(&["status"]);
     assert!(said.code == 1 && said.err.contains("set admin_listen"), "{said:?}");
 }
+
+#[test]
+fn a_service_manager_is_told_that_we_listen_live_and_end() {
+    let folder = Folder::with(&[("tenants/acme.toml", ACME), ("lychgate.toml", "[server]\ndrain_delay = 0\n")]);
+    let socket = std::os::unix::net::UnixDatagram::bind(folder.path().join("notify")).unwrap();
+    socket.set_read_timeout(Some(std::time::Duration::from_secs(30))).unwrap();
+    let mut command = folder.command(&["serve", "--listen", "127.0.0.1:0"]);
+    command.env("NOTIFY_SOCKET", folder.path().join("notify")).env("WATCHDOG_USEC", "300000");
+    let mut serving = command.stderr(Stdio::null()).spawn().unwrap();
+    let mut text = [0; 256];
+    let mut told = || {
+        let length = socket.recv(&mut text).unwrap();
+        String::from_utf8(text[..length].to_vec()).unwrap().trim().to_owned()
+    };
+    assert_eq!([told(), told(), told()], ["READY=1", "WATCHDOG=1", "WATCHDOG=1"]);
+    assert!(Command::new("kill").arg(serving.id().to_string()).status().unwrap().success());
+    while told() != "STOPPING=1" {}
+    assert!(serving.wait().unwrap().success());
+}
+
+#[test]
+fn a_socket_that_a_service_manager_holds_is_served() {
+    let folder = Folder::with(&[("tenants/acme.toml", ACME)]);
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap().to_string();
+    // As systemd hands it over: descriptor 3, and the id of the process that it is for.
+    let mut command = Command::new("sh");
+    command.args(["-c", "exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" serve --listen 127.0.0.1:1"]);
+    command.arg(env!("CARGO_BIN_EXE_lychgate")).current_dir(folder.path()).env_clear();
+    command.stdin(Stdio::from(std::os::fd::OwnedFd::from(socket))).stderr(Stdio::piped());
+    let mut serving = command.spawn().unwrap();
+    let mut lines = BufReader::new(serving.stderr.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().contains("\"listening\"")));
+    let said = folder.run(&["healthcheck", "--listen", &address]);
+    assert_eq!((said.code, said.out.trim()), (0, "ready"), "{said:?}");
+    serving.kill().unwrap();
+    serving.wait().unwrap();
+}

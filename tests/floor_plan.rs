@@ -34,6 +34,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("rusqlite", &["session"]),
     ("rusqlite_migration", &["session"]),
     ("clap", &["cli"]),
+    ("listenfd", &["cli"]),
+    ("sd_notify", &["cli"]),
     ("clap_complete", &["cli"]),
     ("tracing_subscriber", &["cli"]),
     ("aws_lc_rs", &["secret"]),

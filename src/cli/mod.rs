@@ -13,6 +13,7 @@ mod online;
 mod reload;
 mod secret;
 mod serve;
+mod service_manager;
 mod sessions;
 mod status;
 mod tenant_add;

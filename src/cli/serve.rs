@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Exit, logging};
+use super::{Exit, logging, service_manager};
 use crate::clock::Clock;
 use crate::config::{Loaded, Settings, Sources};
 use crate::gateway::{Gateway, GatewayError, LiveGateway};
@@ -57,13 +57,18 @@ pub(super) async fn serve(
     shutdown: Shutdown,
     listening: impl FnOnce(std::net::SocketAddr),
 ) -> Result<(), StartError> {
-    // From here on SIGHUP does not end the process.
-    let hangups = signal(SignalKind::hangup()).expect("a runtime with I/O runs, SIGHUP may be handled");
     let (mut settings, files) = match served {
-        Served::Files(sources, loaded) => (loaded.settings.clone(), Some((sources, loaded))),
+        Served::Files(sources, loaded) => {
+            // From here on SIGHUP does not end the process.
+            let hangups = signal(SignalKind::hangup()).expect("a runtime with I/O runs, SIGHUP may be handled");
+            (loaded.settings.clone(), Some((sources, loaded, hangups)))
+        }
         Served::Fixed(settings) => (*settings, None),
     };
-    let main = Listener::bind(settings.listen, "main", settings.tls.as_ref()).await?;
+    let main = match service_manager::socket().map_err(BindError::Socket)? {
+        Some(socket) => Listener::over(socket, "main", settings.tls.as_ref()).await?,
+        None => Listener::bind(settings.listen, "main", settings.tls.as_ref()).await?,
+    };
     let admin = match settings.admin_listen {
         Some(address) => Some(Listener::bind(address, "admin", None).await?),
         None => None,
@@ -71,11 +76,14 @@ pub(super) async fn serve(
     // Port 0 has become a real one: hosts and redirect URIs are made of it.
     settings.listen = main.local_addr();
     let live = LiveGateway::from(Arc::new(Gateway::open(&settings, Clock::system(), metrics.clone()).await?));
-    let reloader = files.map(|(sources, loaded)| {
-        let loaded = Loaded { settings: settings.clone(), ..*loaded };
-        Reloader::new(sources, loaded, live.clone())
-    });
-    let keep_loaded = reloader.clone().map(|reloader| tokio::spawn(reloader.keep_loaded(hangups)));
+    let (reloader, keep_loaded) = match files {
+        Some((sources, loaded, hangups)) => {
+            let loaded = Loaded { settings: settings.clone(), ..*loaded };
+            let reloader = Reloader::new(sources, loaded, live.clone());
+            (Some(reloader.clone()), Some(tokio::spawn(reloader.keep_loaded(hangups))))
+        }
+        None => (None, None),
+    };
     let build = [
         env!("CARGO_PKG_VERSION"),
         option_env!("LYCHGATE_REVISION").unwrap_or("unknown"),
@@ -104,6 +112,7 @@ pub(super) async fn serve(
     drop(gateway);
     listening(main.local_addr());
     tracing::info!(address = %main.local_addr(), tenants, version = env!("CARGO_PKG_VERSION"), "listening");
+    let manager = tokio::spawn(service_manager::keep_told(shutdown.clone()));
     if tenants == 0 && !settings.allow_no_tenants {
         tracing::warn!("there is no tenant yet, so /readyz says no; write one by `lychgate tenant add`");
     }
@@ -119,6 +128,7 @@ pub(super) async fn serve(
     if let Some(keep_loaded) = keep_loaded {
         keep_loaded.abort();
     }
+    manager.abort();
     keep_fresh.abort();
     keep_keys.abort();
     keep_informed.abort();

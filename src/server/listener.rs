@@ -28,6 +28,9 @@ pub enum BindError {
         /// What the system says.
         source: io::Error,
     },
+    /// A socket that somebody else opened is none that we can listen on.
+    #[error("cannot listen on the socket that was handed over")]
+    Socket(#[source] io::Error),
     /// The certificate or its key cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -39,13 +42,29 @@ impl Listener {
     /// # Errors
     /// The address cannot be had, or the certificate cannot be used.
     pub async fn bind(address: SocketAddr, name: &'static str, tls: Option<&TlsSettings>) -> Result<Self, BindError> {
+        let refused = |source| BindError::Address { address, source };
+        Self::of(TcpListener::bind(address).await.map_err(refused)?, name, tls).await
+    }
+
+    /// Takes a socket that listens already.
+    ///
+    /// # Errors
+    /// It does not, or the certificate cannot be used.
+    pub async fn over(
+        socket: std::net::TcpListener,
+        name: &'static str,
+        tls: Option<&TlsSettings>,
+    ) -> Result<Self, BindError> {
+        socket.set_nonblocking(true).map_err(BindError::Socket)?;
+        Self::of(TcpListener::from_std(socket).map_err(BindError::Socket)?, name, tls).await
+    }
+
+    async fn of(socket: TcpListener, name: &'static str, tls: Option<&TlsSettings>) -> Result<Self, BindError> {
         let certificates = match tls {
             Some(files) => Some(Certificates::load(files, name).await?),
             None => None,
         };
-        let refused = |source| BindError::Address { address, source };
-        let socket = TcpListener::bind(address).await.map_err(refused)?;
-        let address = socket.local_addr().map_err(refused)?;
+        let address = socket.local_addr().map_err(BindError::Socket)?;
         Ok(Self { name, socket, address, certificates })
     }
 
