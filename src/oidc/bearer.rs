@@ -108,7 +108,8 @@ impl Bearer {
             verified.cache.invalidate(&key);
         }
         verified.misses.inc();
-        let checked = self.check_anew(unverified).await.map(Arc::new);
+        // Boxed, or every request would have the size of a fetch of keys.
+        let checked = Box::pin(self.check_anew(unverified)).await.map(Arc::new);
         self.provider.count_validation("access_token", checked.as_ref().map_or_else(BearerError::code, |_| "ok"));
         let token = checked?;
         verified.cache.insert(key, Arc::clone(&token));
