@@ -11,7 +11,7 @@ export const GRACE = 1000;
  * | window | begins | ends | what is announced |
  * | --- | --- | --- | --- |
  * | `kill` | a replica gets SIGKILL | 100 ms after its end | requests in flight may fail in any way |
- * | `failover` | a master of Redis gets SIGKILL | 2 s after its replica is master | 5xx with `Retry-After`, never 401 |
+ * | `failover` | a master of Redis gets SIGKILL | 3 s after its replica is master | 5xx with `Retry-After`, never 401 |
  * | `stale` | the same | the same | what ended since 1 s before it may be good where the store does not answer yet |
  * | `lost` | 1 s before that SIGKILL | the SIGKILL | a session made within may be gone: sign in again |
  * | `outage` | Redis gets SIGKILL, all of it | 2 s after it answers again | 503 with `Retry-After`, never 401; `stale`, too |
@@ -21,7 +21,7 @@ export const GRACE = 1000;
  */
 export const WINDOWS = {
   killAfter: 100,
-  failoverAfter: 2000,
+  failoverAfter: 3000,
   outageAfter: 2000,
   lostBefore: 1000,
   staleBefore: 1000,
