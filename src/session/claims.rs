@@ -5,35 +5,36 @@ use serde_json::{Map, Value};
 
 /// The claims that a session says itself, most of the time: issuer, subject, and the provider's id of its session.
 const NAMES: [&str; 3] = ["iss", "sub", "sid"];
+/// The bit of each.
+const BITS: [u8; 3] = [1, 2, 4];
 
 /// What a session says of each of [`NAMES`].
 pub(super) type Said<'a> = [Option<&'a str>; 3];
 
-/// Claims, packed. They are unpacked with the same [`Said`].
+/// Claims, packed: a byte whose bits say which of [`NAMES`] were left out, then the others as JSON. They are unpacked with
+/// the same [`Said`].
 #[derive(Clone)]
-pub(super) struct PackedClaims {
-    json: Box<[u8]>,
-    /// Which of [`NAMES`] were left out.
-    left_out: [bool; 3],
-}
+pub(super) struct PackedClaims(Box<[u8]>);
 
 impl PackedClaims {
     pub(super) fn new(mut claims: Map<String, Value>, said: Said<'_>) -> Self {
-        let mut left_out = [false; 3];
-        for ((name, said), left_out) in NAMES.into_iter().zip(said).zip(&mut left_out) {
-            *left_out = said.is_some() && claims.get(name).and_then(Value::as_str) == said;
-            if *left_out {
+        let mut left_out = 0;
+        for ((name, bit), said) in NAMES.into_iter().zip(BITS).zip(said) {
+            if said.is_some() && claims.get(name).and_then(Value::as_str) == said {
                 claims.remove(name);
+                left_out |= bit;
             }
         }
-        Self { json: serde_json::to_vec(&claims).expect("a map of JSON").into(), left_out }
+        let mut packed = vec![left_out];
+        serde_json::to_writer(&mut packed, &claims).expect("a map of JSON");
+        Self(packed.into())
     }
 
     pub(super) fn unpacked(&self, said: Said<'_>) -> Map<String, Value> {
-        let mut claims: Map<String, Value> =
-            serde_json::from_slice(&self.json).expect("it was written as JSON by ourselves");
-        for ((name, said), left_out) in NAMES.into_iter().zip(said).zip(self.left_out) {
-            if let Some(said) = said.filter(|_| left_out) {
+        let (left_out, json) = self.0.split_first().expect("never empty");
+        let mut claims: Map<String, Value> = serde_json::from_slice(json).expect("it was written as JSON by ourselves");
+        for ((name, bit), said) in NAMES.into_iter().zip(BITS).zip(said) {
+            if let Some(said) = said.filter(|_| left_out & bit != 0) {
                 claims.insert(name.to_owned(), said.into());
             }
         }
@@ -42,7 +43,7 @@ impl PackedClaims {
 
     /// Bytes.
     pub(super) const fn len(&self) -> usize {
-        self.json.len()
+        self.0.len()
     }
 }
 
@@ -66,6 +67,6 @@ mod tests {
             assert_eq!(packed.unpacked(said), *claims);
         }
         let repeating = json!({"iss": "https://id.example/", "sub": "ada"}).as_object().unwrap().clone();
-        assert_eq!(PackedClaims::new(repeating, said).len(), 2, "nothing is kept twice");
+        assert_eq!(PackedClaims::new(repeating, said).len(), 3, "nothing is kept twice");
     }
 }

@@ -78,7 +78,7 @@ pub struct Session {
     /// The subject.
     pub sub: String,
     /// The provider's own id of its session; of a local account, what it was at the sign-in.
-    pub sid: Option<String>,
+    pub sid: Option<Box<str>>,
     claims: PackedClaims,
     /// When the access token is good, and what for; none once the provider has ended the tokens.
     pub access_token: Option<TokenTerms>,
@@ -297,7 +297,7 @@ impl Session {
             claims: PackedClaims::new(new.claims, said(&new.issuer, &new.sub, new.sid.as_deref())),
             issuer: new.issuer,
             sub: new.sub,
-            sid: new.sid,
+            sid: new.sid.map(Into::into),
             access_token: tokens.access_token.as_ref().map(|token| token.terms.clone()),
             is_renewable: tokens.refresh_token.is_some(),
             created_at: now,
@@ -486,7 +486,7 @@ impl Session {
             claims: PackedClaims::new(record.claims, said(&record.issuer, &record.sub, record.sid.as_deref())),
             issuer: record.issuer.into_owned(),
             sub: record.sub.into_owned(),
-            sid: record.sid.map(Cow::into_owned),
+            sid: record.sid.map(|sid| sid.into_owned().into()),
             access_token: tokens.access_token.as_ref().map(|token| token.terms.clone()),
             is_renewable: tokens.refresh_token.is_some(),
             created_at: record.created_at,
@@ -515,13 +515,8 @@ impl Session {
 
     /// Bytes of memory, roughly, in the cache.
     pub(super) fn weight(&self) -> u32 {
-        let texts = [
-            Some(&self.issuer),
-            Some(&self.sub),
-            self.sid.as_ref(),
-            self.access_token.as_ref().and_then(|token| token.scope.as_ref()),
-        ];
-        let texts: usize = texts.into_iter().flatten().map(String::len).sum();
+        let texts = [Some(self.issuer.as_str()), Some(&self.sub), self.sid.as_deref(), self.scope()];
+        let texts: usize = texts.into_iter().flatten().map(str::len).sum();
         (OVERHEAD + self.claims.len() + texts).try_into().unwrap_or(u32::MAX)
     }
 
