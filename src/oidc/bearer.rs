@@ -108,8 +108,7 @@ impl Bearer {
             verified.cache.invalidate(&key);
         }
         verified.misses.inc();
-        // Boxed, or every request would have the size of a fetch of keys.
-        let checked = Box::pin(self.check_anew(unverified)).await.map(Arc::new);
+        let checked = self.check_anew(unverified).await.map(Arc::new);
         self.provider.count_validation("access_token", checked.as_ref().map_or_else(BearerError::code, |_| "ok"));
         let token = checked?;
         verified.cache.insert(key, Arc::clone(&token));

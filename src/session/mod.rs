@@ -230,14 +230,14 @@ impl Sessions {
             self.hits.inc();
         } else {
             self.misses.inc();
-            let loaded = Box::pin(self.load(&ring, lock(), Read { since: None, tokens: false })).await?;
+            let loaded = self.load(&ring, lock(), Read { since: None, tokens: false }).await?;
             is_stale = loaded.as_ref().is_some_and(|loaded| loaded.is_stale);
             found = loaded.map(|loaded| loaded.session);
         }
         let now = self.clock.now();
         // It may be in use at another replica.
         if found.as_ref().is_some_and(|session| self.news.is_shared() && session.is_over(limits, now)) {
-            let loaded = Box::pin(self.load(&ring, lock(), Read { since: Some(asked), tokens: false })).await?;
+            let loaded = self.load(&ring, lock(), Read { since: Some(asked), tokens: false }).await?;
             (found, is_stale) = (loaded.map(|loaded| loaded.session), false);
         }
         // The id alone finds a session; only the whole cookie opens it.
@@ -264,7 +264,7 @@ impl Sessions {
 
     async fn open_by(&self, session: &Session, since: Option<u64>) -> Result<Option<Opened>, StoreError> {
         let Some(ring) = self.ring.get(session.ring) else { return Ok(None) };
-        let loaded = Box::pin(self.load(&ring, session.lock(), Read { since, tokens: true })).await?;
+        let loaded = self.load(&ring, session.lock(), Read { since, tokens: true }).await?;
         Ok(loaded.and_then(Loaded::opened))
     }
 
@@ -315,7 +315,7 @@ impl Sessions {
         if let Some(current) = self.near.sessions.get(&session.id_hash).await.filter(|current| self.holds(current)) {
             return Ok(Some(current));
         }
-        let loaded = Box::pin(self.load(&ring, session.lock(), Read { since: None, tokens: false })).await?;
+        let loaded = self.load(&ring, session.lock(), Read { since: None, tokens: false }).await?;
         Ok(loaded.map(|loaded| loaded.session))
     }
 

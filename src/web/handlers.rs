@@ -65,24 +65,24 @@ pub(super) async fn tenant(
         let response = pages::problem(gateway, request, Some((tenant, place)), &Unwritten.into());
         return ("none", response);
     }
-    // What is seldom asked for is boxed, here and below, or every request would have its size.
     if let Some(revocation) = revocation {
-        let answer = Box::pin(revocation.answer(scope)).await;
+        let answer = revocation.answer(scope).await;
         let response =
             answer.unwrap_or_else(|problem| pages::problem(gateway, request, Some((tenant, place)), &problem));
         return (revocation.label(), response);
     }
+    // What is seldom asked for is boxed, or every request would have its size.
     let (label, answer) = match (route, &method) {
         ("", _) if reads => ("index", index(scope).await),
         ("/login", &Method::GET) => ("login", Box::pin(login(scope, None)).await),
-        ("/login/local", _) if tenant.accounts.is_some() => ("login_local", Box::pin(local_login::answer(scope)).await),
-        ("/signup", &Method::GET) => ("signup", Box::pin(login(scope, Some("signup"))).await),
+        ("/login/local", _) if tenant.accounts.is_some() => ("login_local", local_login::answer(scope).await),
+        ("/signup", &Method::GET) => ("signup", login(scope, Some("signup")).await),
         ("/callback", &Method::GET | &Method::POST) => ("callback", Box::pin(callback(scope)).await),
         ("/dashboard", _) if reads => ("dashboard", dashboard(scope).await),
         ("/session", _) if reads => ("session", tokens::session(scope).await),
-        ("/session/refresh", &Method::POST) => ("session_refresh", Box::pin(tokens::refresh(scope)).await),
+        ("/session/refresh", &Method::POST) => ("session_refresh", tokens::refresh(scope).await),
         ("/token", &Method::GET) if tenant.settings.tokens.endpoint => ("token", tokens::token(scope).await),
-        ("/logout", &Method::GET | &Method::POST) => ("logout", Box::pin(logout(scope)).await),
+        ("/logout", &Method::GET | &Method::POST) => ("logout", logout(scope).await),
         ("/logged-out", _) if reads => ("logged_out", Ok(scope.page(&Page::LoggedOut))),
         ("/session/refresh", _) => ("session_refresh", Err(Problem::method_not_allowed("POST"))),
         ("/token", _) if tenant.settings.tokens.endpoint => ("token", Err(Problem::method_not_allowed("GET"))),
