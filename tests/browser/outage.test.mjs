@@ -7,6 +7,7 @@ import { randomBytes } from "node:crypto";
 import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { codeIn, Judge } from "./support/judge.mjs";
+import { shortLived } from "./support/provider.mjs";
 import { Redis } from "./support/redis.mjs";
 import { Replicas } from "./support/replicas.mjs";
 import { Scene } from "./support/scene.mjs";
@@ -37,19 +38,7 @@ let replicas;
 
 before(async () => {
   redis = await scene.starts(new Redis());
-  provider = await scene.provider({
-    issueRefreshToken: () => true,
-    rotateRefreshToken: true,
-    ttl: {
-      AccessToken: ACCESS_TOKEN,
-      AuthorizationCode: 60,
-      Grant: 3600,
-      IdToken: 300,
-      Interaction: 600,
-      RefreshToken: 3600,
-      Session: 3600,
-    },
-  });
+  provider = await scene.provider(shortLived(ACCESS_TOKEN));
   accounts = Array.from({ length: USERS }, (_, at) => provider.addAccount(`user-${at}@acme.example`));
   client = provider.addClient("acme");
   const settings = { LYCHGATE_SESSIONS__STALE_SESSION_GRACE: `${GRACE}ms` };

@@ -7,7 +7,7 @@ import path from "node:path";
 import { after, before, test } from "node:test";
 import { follow, submitCredentials, textOf } from "./support/browser.mjs";
 import { testForLeaks } from "./support/leaks.mjs";
-import { rsaKeyPair } from "./support/provider.mjs";
+import { rsaKeyPair, shortLived } from "./support/provider.mjs";
 import { Scene } from "./support/scene.mjs";
 
 const scene = new Scene();
@@ -20,19 +20,7 @@ let ada;
 before(async () => {
   provider = await scene.provider({ issueRefreshToken: () => true });
   strict = await scene.provider({ conformIdTokenClaims: true });
-  rotating = await scene.provider({
-    issueRefreshToken: () => true,
-    rotateRefreshToken: true,
-    ttl: {
-      AccessToken: 2,
-      AuthorizationCode: 60,
-      Grant: 3600,
-      IdToken: 300,
-      Interaction: 600,
-      RefreshToken: 3600,
-      Session: 3600,
-    },
-  });
+  rotating = await scene.provider(shortLived(2));
   ada = provider.addAccount("ada@acme.example", { name: "Ada Lovelace" });
   const { folder, privateKeyFile } = await folderOfTenants();
   await writeFile(path.join(folder, "tenants", privateKeyFile.name), privateKeyFile.text);

@@ -10,6 +10,23 @@ import { Memory } from "./memory.mjs";
 const SIGNING = { use: "sig", alg: "RS256" };
 const COOKIE_KEY = randomUUID();
 
+/** Configuration of a provider whose access tokens live so many seconds, and whose refresh tokens are good for one use. */
+export function shortLived(accessTokenSeconds) {
+  return {
+    issueRefreshToken: () => true,
+    rotateRefreshToken: true,
+    ttl: {
+      AccessToken: accessTokenSeconds,
+      AuthorizationCode: 60,
+      Grant: 3600,
+      IdToken: 300,
+      Interaction: 600,
+      RefreshToken: 3600,
+      Session: 3600,
+    },
+  };
+}
+
 export class Provider {
   /**
    * What it was asked, the latest last: `{ at, endpoint, query, form, authorization, account }`, `at` as
