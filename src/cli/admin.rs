@@ -6,8 +6,9 @@ use reqwest::{Method, StatusCode};
 use serde::de::DeserializeOwned;
 use url::Url;
 
-use super::{Exit, reachable, say_faults, serve};
+use super::{Exit, reachable, say_faults};
 use crate::config::{Faults, Reading, Sources};
+use crate::error_chain::chain;
 
 /// A gateway's listener for operators.
 pub(super) struct Admin(String);
@@ -53,7 +54,7 @@ impl Admin {
                 Err(Exit::Failure)
             }
             Err(error) => {
-                let reason = serve::chain(&error.without_url());
+                let reason = chain(&error.without_url());
                 eprintln!("no answer from {url}: {reason}: does the gateway run, and is that its admin_listen?");
                 Err(Exit::Failure)
             }

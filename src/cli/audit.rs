@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use clap::Subcommand;
 
-use super::{Exit, serve};
+use super::Exit;
 use crate::audit::verify::{self, Linked, Report};
 use crate::audit::{Audit, Event, Kind};
 use crate::clock::Clock;
 use crate::config::{AuditSettings, AuditSink, OnFull, Settings};
+use crate::error_chain::chain;
 use crate::key_ring::{KeyRing, RingKey};
 use crate::metrics::Metrics;
 
@@ -51,7 +52,7 @@ pub(super) fn open(settings: &Settings) -> Result<Arc<Audit>, String> {
     }
     let settings = AuditSettings { on_full: OnFull::Block, ..settings.audit.clone() };
     let opened = Audit::open(&settings, KeyRing::of_one(RingKey::generate()), Clock::system(), Metrics::new(0));
-    opened.map_err(|error| serve::chain(&error))
+    opened.map_err(|error| chain(&error))
 }
 
 /// What an operator did.

@@ -1,8 +1,9 @@
 //! `lychgate check`: reads everything as `serve` would, and says everything that is wrong.
 
-use super::{Exit, online, say_faults, serve};
+use super::{Exit, online, say_faults};
 use crate::clock::Clock;
 use crate::config::{self, Fault, Settings, Sources};
+use crate::error_chain::chain;
 use crate::key_ring::RingFiles;
 use crate::metrics::Metrics;
 use crate::oidc::Providers;
@@ -33,7 +34,7 @@ pub(super) async fn run(sources: &Sources, ask_providers: bool) -> Exit {
 
 async fn certificate_fault(settings: &Settings) -> Option<Fault> {
     let error = server::check_pair(settings.tls.as_ref()?).await.err()?;
-    Some(Fault { file: "tls".to_owned(), key: String::new(), reason: serve::chain(&error), help: None })
+    Some(Fault { file: "tls".to_owned(), key: String::new(), reason: chain(&error), help: None })
 }
 
 /// What is wrong with the files of the key ring; where there are none, `serve` makes one.
@@ -42,7 +43,7 @@ fn key_fault(settings: &Settings) -> Option<Fault> {
     if settings.secret.is_some() || !keys.active().exists() {
         return None;
     }
-    let reason = serve::chain(&keys.read().err()?);
+    let reason = chain(&keys.read().err()?);
     Some(Fault { file: "root secret".to_owned(), key: String::new(), reason, help: None })
 }
 
@@ -62,7 +63,7 @@ fn provider_faults(settings: &Settings) -> Vec<Fault> {
     let fault = |tenant: &config::TenantSettings| {
         let error = providers.provider(&tenant.id, &tenant.provider).err()?;
         let (file, key) = (format!("tenant {}", tenant.id), error.key().to_owned());
-        Some(Fault { file, key, reason: format!("cannot be used: {}", serve::chain(&error)), help: None })
+        Some(Fault { file, key, reason: format!("cannot be used: {}", chain(&error)), help: None })
     };
     settings.tenants.iter().filter_map(fault).collect()
 }
@@ -71,7 +72,7 @@ fn provider_faults(settings: &Settings) -> Vec<Fault> {
 fn upstream_faults(tenant: &config::TenantSettings) -> Vec<Fault> {
     let fault = |upstream: &config::UpstreamSettings| {
         let error = Upstream::new(upstream.clone()).err()?;
-        let reason = format!("the upstream at {}/ cannot be used: {}", upstream.path, serve::chain(&error));
+        let reason = format!("the upstream at {}/ cannot be used: {}", upstream.path, chain(&error));
         Some(Fault { file: format!("tenant {}", tenant.id), key: "upstreams".to_owned(), reason, help: None })
     };
     tenant.upstreams.iter().filter_map(fault).collect()

@@ -8,6 +8,7 @@ use super::{Exit, logging, serve};
 use crate::clock::Clock;
 use crate::config::{AccentColor, LogFormat, LogSettings, Look, Settings, TenantSettings};
 use crate::demo::{DemoTenant, Provider, StartError, tenants};
+use crate::error_chain::chain;
 use crate::metrics::Metrics;
 use crate::secret::SecretString;
 use crate::server::Shutdown;
@@ -30,7 +31,7 @@ pub(super) async fn run(demo: Demo) -> Exit {
     match start(demo).await {
         Ok(()) => Exit::Success,
         Err(error) => {
-            eprintln!("lychgate demo: {}", serve::chain(&*error));
+            eprintln!("lychgate demo: {}", chain(&*error));
             Exit::Failure
         }
     }

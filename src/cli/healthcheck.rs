@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::{Exit, reachable, serve};
+use super::{Exit, reachable};
 use crate::config::Settings;
+use crate::error_chain::chain;
 
 const TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -24,7 +25,7 @@ pub(super) async fn run(settings: &Settings, origin: Option<Url>) -> Exit {
             Exit::Failure
         }
         Err(error) => {
-            eprintln!("no answer from {url}: {}", serve::chain(&error.without_url()));
+            eprintln!("no answer from {url}: {}", chain(&error.without_url()));
             Exit::Failure
         }
     }

@@ -1,8 +1,9 @@
 //! `lychgate check --online`: asks every tenant's provider.
 
-use super::{Exit, serve};
+use super::Exit;
 use crate::clock::Clock;
 use crate::config::Settings;
+use crate::error_chain::chain;
 use crate::metrics::Metrics;
 use crate::oidc::Providers;
 
@@ -12,9 +13,9 @@ pub(super) async fn check(settings: &Settings) -> Exit {
     let mut exit = Exit::Success;
     for tenant in &settings.tenants {
         let said = match providers.provider(&tenant.id, &tenant.provider) {
-            Err(error) => Err(serve::chain(&error)),
+            Err(error) => Err(chain(&error)),
             Ok(provider) => {
-                provider.check_online().await.map_err(|error| format!("{}: {}", error.code(), serve::chain(&error)))
+                provider.check_online().await.map_err(|error| format!("{}: {}", error.code(), chain(&error)))
             }
         };
         match said {

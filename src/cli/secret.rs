@@ -6,10 +6,11 @@ use std::fmt::Write as _;
 
 use clap::Subcommand;
 
-use super::{Exit, audit, put, serve, users};
+use super::{Exit, audit, put, users};
 use crate::audit::Audit;
 use crate::clock::Clock;
 use crate::config::Settings;
+use crate::error_chain::chain;
 use crate::key_ring::{KeyFile, KeyId, RingFiles, RingKey, SETTLED_AFTER};
 use crate::secret::ExposeSecret as _;
 use crate::session::Sessions;
@@ -67,7 +68,7 @@ pub(super) async fn run(settings: &Settings, command: SecretCommand) -> Exit {
     match done {
         Ok(text) => audit::record(&audit, event, put(&text)).await,
         Err(error) => {
-            eprintln!("lychgate secret: {}", serve::chain(&*error));
+            eprintln!("lychgate secret: {}", chain(&*error));
             audit::record(&audit, event.failed("refused"), Exit::Failure).await
         }
     }

@@ -7,6 +7,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{Exit, logging, service_manager};
 use crate::clock::Clock;
 use crate::config::{Loaded, Settings, Sources};
+use crate::error_chain::chain;
 use crate::gateway::{Gateway, GatewayError, LiveGateway};
 use crate::metrics::Metrics;
 use crate::reload::Reloader;
@@ -140,18 +141,4 @@ pub(super) async fn serve(
     let _ = audit.close().await;
     sessions.close().await;
     Ok(())
-}
-
-/// An error and what caused it, in a line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        let said = source.to_string();
-        if !text.ends_with(&said) {
-            text = format!("{text}: {said}");
-        }
-        next = source.source();
-    }
-    text
 }

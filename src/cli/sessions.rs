@@ -9,9 +9,10 @@ use clap::Args;
 use serde_json::json;
 
 use super::users::{aligned, plain, sessions as open};
-use super::{Exit, audit, put, serve};
+use super::{Exit, audit, put};
 use crate::audit::Audit;
 use crate::config::{Settings, Subjects};
+use crate::error_chain::chain;
 use crate::pages::browser_name;
 use crate::session::{EndReason, ListedSession, Sessions, StoreError, UserRecord};
 use crate::tenant_id::TenantId;
@@ -77,7 +78,7 @@ pub(super) async fn revoke(settings: &Settings, whose: &WhoseArgs) -> Exit {
 type Done<T> = Result<T, Box<dyn std::error::Error>>;
 
 fn failed(command: &str, error: &dyn std::error::Error) -> Exit {
-    eprintln!("lychgate sessions {command}: {}", serve::chain(error));
+    eprintln!("lychgate sessions {command}: {}", chain(error));
     Exit::Failure
 }
 

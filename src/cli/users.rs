@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::{Exit, put, serve};
+use super::{Exit, put};
 use crate::clock::Clock;
 use crate::config::{Settings, StoreKind};
+use crate::error_chain::chain;
 use crate::gateway;
 use crate::metrics::Metrics;
 use crate::session::{Sessions, UserRecord};
@@ -28,7 +29,7 @@ pub(super) async fn list(settings: &Settings, only: Option<&TenantId>, as_json: 
             put(&if as_json { lines(&users) } else { table(&users) })
         }
         Err(error) => {
-            eprintln!("lychgate users list: {}", serve::chain(&*error));
+            eprintln!("lychgate users list: {}", chain(&*error));
             Exit::Failure
         }
     }

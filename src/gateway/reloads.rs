@@ -105,11 +105,6 @@ pub struct ReloadOutcome {
 }
 
 impl ReloadOutcome {
-    /// Whether everything that the files say is in force.
-    pub const fn is_clean(&self) -> bool {
-        self.rejected.is_empty() && self.needs_restart.is_empty()
-    }
-
     /// Whether anything is in force that was not before.
     pub const fn is_different(&self) -> bool {
         !(self.added.is_empty() && self.changed.is_empty() && self.removed.is_empty() && self.settings.is_empty())

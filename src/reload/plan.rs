@@ -2,12 +2,12 @@
 //! puts nothing in place.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::contest::{self, Contender};
 use crate::config::{Fault, Faults, Keys, RELOADABLE, Reading, Settings, Sources, TenantReading};
+use crate::error_chain::chain;
 use crate::gateway::{Gateway, Rejection, ReloadOutcome, ReloadResult, Trigger};
 use crate::pages::Pages;
 use crate::secret::sha256;
@@ -344,14 +344,5 @@ fn rejection(fault: &Fault, reading: &Reading) -> Rejection {
 }
 
 fn unusable(tenant: &TenantId, file: &str, error: &TenantError) -> Rejection {
-    let mut reason = format!("{file}: cannot be used: {error}");
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let said = error.to_string();
-        if !reason.ends_with(&said) {
-            reason = format!("{reason}: {said}");
-        }
-        cause = error.source();
-    }
-    Rejection { tenant: Some(tenant.clone()), reason }
+    Rejection { tenant: Some(tenant.clone()), reason: format!("{file}: cannot be used: {}", chain(error)) }
 }

@@ -27,6 +27,7 @@ use self::member::{InFlight, Member, Way};
 pub use self::upload::Incoming;
 use self::upload::Upload;
 use crate::config::UpstreamSettings;
+use crate::error_chain::chain;
 use crate::request_path::RequestPath;
 
 /// An application, on one server or several.
@@ -181,14 +182,4 @@ impl Stream for AnswerBody {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         Pin::new(&mut self.parts).poll_next(cx).map_err(Into::into)
     }
-}
-
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        text = format!("{text}: {source}");
-        next = source.source();
-    }
-    text
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use crate::audit::{Event, Kind, Unwritten};
+use crate::error_chain::chain;
 use crate::flow::callback::CallbackError;
 use crate::flow::local_sign_in::LocalSignInError;
 use crate::flow::sign_in::SignInError;
@@ -89,17 +90,7 @@ impl Problem {
 
     /// The whole chain of causes, in a line, if there is one.
     pub(super) fn chain(&self) -> Option<String> {
-        let mut text = String::new();
-        let mut next: Option<&dyn Error> = self.cause.as_deref().map(|cause| cause as _);
-        while let Some(error) = next {
-            let said = error.to_string();
-            // A transparent wrapper says what its source says.
-            if !text.ends_with(&said) {
-                text.push_str(if text.is_empty() { "" } else { ": " });
-                text.push_str(&said);
-            }
-            next = error.source();
-        }
+        let text = chain(self.cause.as_deref()?);
         (!text.is_empty()).then_some(text)
     }
 }

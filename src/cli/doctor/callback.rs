@@ -6,11 +6,11 @@ use reqwest::header::ACCEPT;
 use serde_json::Value;
 use url::Url;
 
-use super::super::serve::chain;
 use super::super::urls::Urls;
 use super::provider::{look_up, tls_advice};
 use super::{Findings, Level};
 use crate::config::{Settings, TenantSettings};
+use crate::error_chain::chain;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// What a callback without parameters is told, by us and nobody else.

@@ -4,10 +4,10 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
 
-use super::super::serve::chain;
 use super::Findings;
 use crate::clock::Clock;
 use crate::config::{Settings, StoreKind};
+use crate::error_chain::chain;
 use crate::key_ring::{KeyFileError, RingFiles};
 use crate::secret::random_text;
 use crate::server;

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::super::serve::chain;
 use super::Findings;
 use crate::clock::Timestamp;
 use crate::config::{ProviderSettings, TenantSettings};
+use crate::error_chain::chain;
 use crate::oidc::{Answered, Examination, ProviderError, Providers, PublishedKey};
 use crate::server;
 

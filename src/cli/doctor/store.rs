@@ -1,9 +1,9 @@
 //! Redis as the session store: reached, let in, and set up to keep what it is given.
 
-use super::super::serve::chain;
 use super::Findings;
 use crate::clock::Clock;
 use crate::config::{RedisNode, RedisSettings};
+use crate::error_chain::chain;
 use crate::session::{ExamineError, RedisServer, Sessions, StoreError};
 
 /// Looks at every master.
