@@ -1,0 +1,1 @@
+"""What the sections of benches/run have in common."""

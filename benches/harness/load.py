@@ -1,0 +1,82 @@
+"""Load: wrk for HTTP/1.1, h2load for HTTP/2. Each run gives requests, seconds, latencies in microseconds and errors."""
+
+import json
+import os
+import re
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+SCRIPT = Path(__file__).with_name("wrk.lua")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run of load saw."""
+
+    requests: int
+    seconds: float
+    p50: float
+    p99: float
+
+
+@dataclass(frozen=True)
+class Values:
+    """A header that differs from request to request."""
+
+    name: str
+    file: Path
+    in_turn: bool = False
+
+
+def outcome(said):
+    """Reads what a load generator printed last; errors end the benchmark, for then the figures mean nothing."""
+    found = json.loads(said.strip().rpartition("\n")[2])
+    if found.pop("errors") or not found["requests"]:
+        raise RuntimeError(f"not every request was answered well:\n{said}")
+    return Outcome(**found)
+
+
+def wrk(url, headers, connections, seconds, values=None):
+    """HTTP/1.1."""
+    with tempfile.NamedTemporaryFile("w") as lines:
+        lines.writelines(f"{name}: {value}\n" for name, value in headers.items())
+        lines.flush()
+        told = {"LOAD_HEADERS": lines.name}
+        if values:
+            told |= {"LOAD_VALUES": str(values.file), "LOAD_NAME": values.name}
+            told |= {"LOAD_ORDER": "turn"} if values.in_turn else {}
+        threads = min(connections, 2)
+        command = ["wrk", "-t", threads, "-c", connections, "-d", f"{seconds}s", "-s", SCRIPT, url]
+        return outcome(_output(command, told))
+
+
+def h2load(url, headers, connections, seconds):
+    """HTTP/2 without TLS, one request at a time on each connection."""
+    with tempfile.NamedTemporaryFile("r", dir=_in_memory()) as log:
+        command = ["h2load", "-t", min(connections, 2), "-c", connections, "-m", 1, "-D", seconds]
+        command += [f"--log-file={log.name}"]
+        for name, value in headers.items():
+            command += ["-H", f"{':authority' if name == 'Host' else name.lower()}: {value}"]
+        said = _output([*command, url])
+        statuses = re.search(r"^status codes: (\d+) 2xx, (\d+) 3xx, (\d+) 4xx, (\d+) 5xx", said, re.MULTILINE)
+        failed = re.search(r"(\d+) failed, (\d+) errored, (\d+) timeout", said)
+        if not statuses or int(statuses[3]) or int(statuses[4]) or any(int(count) for count in failed.groups()):
+            raise RuntimeError(f"not every request was answered well:\n{said}")
+        # Its own summary has no percentiles; a line is start, status and microseconds.
+        took = sorted(int(line.rpartition("\t")[2]) for line in log)
+    requests = int(statuses[1]) + int(statuses[2])
+    return Outcome(requests, float(seconds), took[len(took) // 2], took[len(took) * 99 // 100])
+
+
+def _in_memory():
+    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+
+
+def _output(command, told=None):
+    command = [str(part) for part in command]
+    ended = subprocess.run(command, capture_output=True, text=True, env=os.environ | (told or {}))
+    if ended.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed:\n{ended.stdout}{ended.stderr}")
+    return ended.stdout

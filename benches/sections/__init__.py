@@ -1,0 +1,1 @@
+"""The sections of benches/run, in its order: each measures one thing and reports it."""

@@ -1,0 +1,141 @@
+//! What lychgate is measured against, and what takes part in that: `benches/run` builds this program in the same way as
+//! lychgate and starts it, in each of its roles, as a process of its own. A role that serves first prints where.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a part of a benchmark, which speaks to the rest of it and fails by panicking"
+)]
+
+mod answer;
+mod provider;
+mod proxy;
+mod sessions;
+mod sign_ins;
+#[path = "../../tests/typical/mod.rs"]
+mod typical;
+mod upstream;
+
+use std::error::Error;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use clap::Parser;
+use http::{Request, Response};
+use hyper::body::{Body, Incoming};
+use hyper::service::Service;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use tokio::net::TcpListener;
+
+/// The roles.
+#[derive(Debug, Parser)]
+#[command(about = "Yardsticks for lychgate; see benches/run")]
+enum Role {
+    /// A bare warp route, `/<tenant>/<route>`, that always gives one answer.
+    Answer {
+        /// The first segment of the path.
+        #[arg(long)]
+        tenant: String,
+        /// The second one.
+        #[arg(long)]
+        route: String,
+        /// The answer as JSON: status, headers, body.
+        #[arg(long)]
+        file: PathBuf,
+    },
+    /// A bare reverse proxy of hyper-util.
+    Proxy {
+        /// Scheme, host and port of the application.
+        #[arg(long)]
+        to: http::Uri,
+    },
+    /// An application: `…/json` is 1 KiB of JSON, `…/gib` is 1 GiB.
+    Upstream,
+    /// An OpenID provider that does next to nothing.
+    Provider {
+        /// How many access tokens to sign beforehand.
+        #[arg(long, default_value_t = 0)]
+        tokens: usize,
+        /// Where they go, one a line.
+        #[arg(long, requires = "tokens")]
+        file: Option<PathBuf>,
+    },
+    /// Browsers that sign in at the provider; prints what it took as JSON.
+    SignIns {
+        /// Scheme, host and port of lychgate.
+        #[arg(long)]
+        at: http::Uri,
+        /// How many browsers at a time.
+        #[arg(long)]
+        browsers: usize,
+        /// How long.
+        #[arg(long)]
+        seconds: f64,
+    },
+    /// Makes a data folder with sessions of the tenant `acme`; their cookies go into the file `cookies` there.
+    Sessions {
+        /// The folder.
+        #[arg(long)]
+        data: PathBuf,
+        /// How many.
+        #[arg(long)]
+        count: usize,
+    },
+}
+
+#[tokio::main]
+async fn main() {
+    match Role::parse() {
+        Role::Answer { tenant, route, file } => answer::run(tenant, route, &file).await,
+        Role::Proxy { to } => proxy::run(&to).await,
+        Role::Upstream => upstream::run().await,
+        Role::Provider { tokens, file } => provider::run(tokens, file.as_deref()).await,
+        Role::SignIns { at, browsers, seconds } => sign_ins::run(&at, browsers, seconds).await,
+        Role::Sessions { data, count } => sessions::make(&data, count).await,
+    }
+}
+
+/// A free port of this machine.
+async fn listen() -> TcpListener {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap()
+}
+
+/// Says where it listens, then serves HTTP/1.1 and HTTP/2 in the clear as `warp::serve` does: nothing is limited, nothing
+/// watched.
+async fn serve<S, B>(service: S)
+where
+    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Into<Box<dyn Error + Send + Sync>>,
+    B: Body<Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
+    B::Data: Send,
+{
+    serve_at(listen().await, service).await;
+}
+
+/// The same on a port that is taken already.
+async fn serve_at<S, B>(listener: TcpListener, service: S)
+where
+    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Into<Box<dyn Error + Send + Sync>>,
+    B: Body<Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
+    B::Data: Send,
+{
+    println!("{}", origin(&listener));
+    loop {
+        let (stream, _) = listener.accept().await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        let service = service.clone();
+        tokio::spawn(async move {
+            let connection = auto::Builder::new(TokioExecutor::new());
+            // Whoever asks may end the connection as they like.
+            let _ = connection.serve_connection(TokioIo::new(stream), service).await;
+        });
+    }
+}
+
+fn origin(listener: &TcpListener) -> String {
+    format!("http://{}", listener.local_addr().unwrap())
+}
