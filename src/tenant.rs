@@ -1,14 +1,14 @@
 //! A tenant at work: its settings, its provider, its keys, the places where browsers find it, and where a sign-in of
 //! it may end. Everything here is made once and never changes; `gateway` finds the tenant of a request.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use url::Url;
 
 use crate::config::{TenantSettings, UpstreamSettings};
 use crate::key_ring::{KeyRing, RingKey};
 use crate::local::Accounts;
-use crate::metrics::Metrics;
+use crate::metrics::{CheckCounters, Metrics};
 use crate::oidc::{Bearer, Provider, ProviderSetupError, Providers};
 use crate::request_path::RequestPath;
 use crate::secret::Key;
@@ -49,6 +49,7 @@ pub struct Tenant {
     /// Its local accounts; none where there are none.
     pub accounts: Option<Accounts>,
     ring: Arc<KeyRing>,
+    checks: OnceLock<CheckCounters>,
 }
 
 impl Tenant {
@@ -65,7 +66,7 @@ impl Tenant {
         let upstreams = settings.upstreams.iter().map(upstream).collect::<Result<_, _>>()?;
         let bearer = Bearer::new(&provider, &settings);
         let accounts = Accounts::new(&settings.local_users);
-        Ok(Self { settings, provider, upstreams, bearer, accounts, ring: Arc::clone(ring) })
+        Ok(Self { settings, provider, upstreams, bearer, accounts, ring: Arc::clone(ring), checks: OnceLock::new() })
     }
 
     /// Its id.
@@ -76,6 +77,11 @@ impl Tenant {
     /// Shows the tenant in the metrics before its first event, when it begins to be served.
     pub fn introduce(&self, metrics: &Metrics) {
         metrics.introduce(self.id(), self.provider.label(), self.accounts.is_some());
+    }
+
+    /// What its passing checks count in.
+    pub fn checks(&self, metrics: &Metrics) -> &CheckCounters {
+        self.checks.get_or_init(|| metrics.checks_of(self.id()))
     }
 
     /// The key of a sign-in attempt that begins: whatever the attempt needs derives from it.

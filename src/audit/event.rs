@@ -2,8 +2,9 @@
 //! that takes plain text or a number: a `SecretString` goes into none of them.
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
+use crate::claims::Claims;
 use crate::secret::{base64url, sha256};
 use crate::tenant_id::TenantId;
 
@@ -203,17 +204,24 @@ impl Event {
 
     /// How the person signed in, as far as the claims say: `acr`, `amr`, `auth_time`.
     #[must_use]
-    pub fn authentication(mut self, claims: &Map<String, Value>) -> Self {
-        if let Some(acr) = claims.get("acr").and_then(Value::as_str) {
-            self = self.text("acr", acr);
+    pub fn authentication(mut self, claims: Claims<'_>) -> Self {
+        if let Some(acr) = claims.text("acr") {
+            self = self.text("acr", &acr);
         }
-        let amr = claims.get("amr").and_then(Value::as_array);
-        let amr: Vec<Value> =
-            amr.into_iter().flatten().filter_map(Value::as_str).take(16).map(|text| cut(text).into()).collect();
+        let amr = claims.get("amr");
+        let amr: Vec<Value> = amr
+            .as_deref()
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .take(16)
+            .map(|text| cut(text).into())
+            .collect();
         if !amr.is_empty() {
             self.fields.push(("amr", amr.into()));
         }
-        if let Some(time) = claims.get("auth_time").and_then(Value::as_i64) {
+        if let Some(time) = claims.get("auth_time").and_then(|time| time.as_i64()) {
             self.fields.push(("auth_time", time.into()));
         }
         self

@@ -63,8 +63,11 @@ fn explained(settings: &Settings, tenant: &TenantSettings, args: &ExplainArgs) -
     let path = RequestPath::of_target(&args.path)
         .map_err(|error| format!("no rule is asked about such a path, it is always refused: {error}"))?;
     let claims = args.user.as_ref().map(claims).transpose()?;
-    let subject =
-        claims.as_ref().map(|claims| Subject { claims, scope: args.scope.as_deref(), now: Clock::system().now() });
+    let subject = claims.as_ref().map(|claims| Subject {
+        claims: claims.into(),
+        scope: args.scope.as_deref(),
+        now: Clock::system().now(),
+    });
     let method = args.method.to_ascii_uppercase();
     let public_host = settings.public_url.as_ref().and_then(|url| url.host_str());
     let host = args.host.as_deref().or(tenant.hosts.first().map(String::as_str)).or(public_host).unwrap_or("localhost");

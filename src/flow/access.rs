@@ -4,10 +4,9 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
-
 use super::trail;
 use crate::audit::{Event, Kind};
+use crate::claims::Claims;
 use crate::clock::Timestamp;
 use crate::gateway::Gateway;
 use crate::oidc::AccessToken;
@@ -25,11 +24,25 @@ use crate::tenant::Tenant;
 /// The store did not answer; nothing is known about the session then.
 pub async fn session(gateway: &Gateway, tenant: &Tenant, unverified_cookie: &str) -> Result<Option<Found>, StoreError> {
     let found = gateway.sessions.find(tenant.id(), &tenant.settings.session, unverified_cookie).await?;
-    Ok(found.filter(|Found { session, .. }| match (&tenant.accounts, session.is_local()) {
+    Ok(found.filter(|found| counts(tenant, &found.session)))
+}
+
+/// The same, with its tokens where an application is to have one of them, if all of it is in memory.
+pub fn session_at_hand(gateway: &Gateway, tenant: &Tenant, unverified_cookie: &str) -> Option<Visit> {
+    let session = gateway.sessions.at_hand(tenant.id(), &tenant.settings.session, unverified_cookie)?;
+    let tokens = match tenant.settings.identity.has_tokens() {
+        true => Some(gateway.sessions.tokens_at_hand(&session)?),
+        false => None,
+    };
+    counts(tenant, &session).then_some(Visit { session, tokens, is_stale: false })
+}
+
+fn counts(tenant: &Tenant, session: &Session) -> bool {
+    match (&tenant.accounts, session.is_local()) {
         (Some(accounts), true) => accounts.have(&session.sub, session.sid.as_deref()),
         (None, true) => false,
         (_, false) => session.issuer == tenant.settings.provider.issuer,
-    }))
+    }
 }
 
 /// The session by which a request may pass.
@@ -83,6 +96,12 @@ pub struct Knock<'a> {
     pub session: Option<Visit>,
 }
 
+impl<'a> Knock<'a> {
+    const fn question(&self) -> Question<'a> {
+        Question { method: self.method, host: self.host, path: self.path, address: self.address }
+    }
+}
+
 /// Proof that one request may pass, and as whom. Only [`admit`] makes one.
 #[derive(Debug)]
 pub struct Permit {
@@ -93,7 +112,7 @@ pub struct Permit {
 #[derive(Debug)]
 enum Who {
     Anybody,
-    Session(Visit, Map<String, Value>),
+    Session(Visit),
     Bearer(Arc<AccessToken>),
 }
 
@@ -103,7 +122,7 @@ pub struct Identity<'a> {
     /// The subject.
     pub sub: &'a str,
     /// What is known about them.
-    pub claims: &'a Map<String, Value>,
+    pub claims: Claims<'a>,
 }
 
 impl Permit {
@@ -111,8 +130,8 @@ impl Permit {
     pub fn identity(&self) -> Option<Identity<'_>> {
         match &self.who {
             Who::Anybody => None,
-            Who::Session(visit, claims) => Some(Identity { sub: &visit.session.sub, claims }),
-            Who::Bearer(token) => Some(Identity { sub: &token.sub, claims: &token.claims }),
+            Who::Session(visit) => Some(Identity { sub: &visit.session.sub, claims: visit.session.claims() }),
+            Who::Bearer(token) => Some(Identity { sub: &token.sub, claims: (&token.claims).into() }),
         }
     }
 
@@ -137,7 +156,7 @@ impl Permit {
     }
 
     fn visit(&self) -> Option<&Visit> {
-        if let Who::Session(visit, _) = &self.who { Some(visit) } else { None }
+        if let Who::Session(visit) = &self.who { Some(visit) } else { None }
     }
 
     /// The access token that the request brought, if it passes by that.
@@ -149,7 +168,7 @@ impl Permit {
     pub fn access_token(&self, now: Timestamp) -> Option<&SecretString> {
         match &self.who {
             Who::Anybody => None,
-            Who::Session(visit, _) => {
+            Who::Session(visit) => {
                 let token = visit.tokens.as_ref()?.access_token.as_ref();
                 token.filter(|token| token.terms.is_usable(now)).map(|token| &token.value)
             }
@@ -162,10 +181,7 @@ impl Who {
     fn of(token: Option<Arc<AccessToken>>, session: Option<Visit>) -> Self {
         match (token, session) {
             (Some(token), _) => Self::Bearer(token),
-            (None, Some(visit)) => {
-                let claims = visit.session.claims();
-                Self::Session(visit, claims)
-            }
+            (None, Some(visit)) => Self::Session(visit),
             (None, None) => Self::Anybody,
         }
     }
@@ -174,7 +190,7 @@ impl Who {
     fn told(&self, tenant: &Tenant) -> Event {
         match self {
             Self::Anybody => trail::event(Kind::AccessDenied, tenant),
-            Self::Session(visit, _) => trail::of_session(Kind::AccessDenied, tenant, &visit.session),
+            Self::Session(visit) => trail::of_session(Kind::AccessDenied, tenant, &visit.session),
             Self::Bearer(token) => {
                 let issuer = &tenant.settings.provider.issuer;
                 trail::event(Kind::AccessDenied, tenant).subject(issuer, &token.sub).token("bearer")
@@ -182,11 +198,11 @@ impl Who {
         }
     }
 
-    fn claims(&self) -> Option<&Map<String, Value>> {
+    fn claims(&self) -> Option<Claims<'_>> {
         match self {
             Self::Anybody => None,
-            Self::Session(_, claims) => Some(claims),
-            Self::Bearer(token) => Some(&token.claims),
+            Self::Session(visit) => Some(visit.session.claims()),
+            Self::Bearer(token) => Some((&token.claims).into()),
         }
     }
 
@@ -194,7 +210,7 @@ impl Who {
     fn subject(&self, now: Timestamp) -> Option<Subject<'_>> {
         let scope = match self {
             Self::Anybody => None,
-            Self::Session(visit, _) => visit.session.scope(),
+            Self::Session(visit) => visit.session.scope(),
             Self::Bearer(token) => Some(token.scope.as_str()),
         };
         self.claims().map(|claims| Subject { claims, scope, now })
@@ -206,7 +222,24 @@ impl Who {
 /// # Errors
 /// It may not pass; the decision says why.
 pub fn admit<'t>(gateway: &Gateway, tenant: &'t Tenant, knock: Knock<'_>) -> Result<Permit, Decision<'t>> {
-    let question = Question { method: knock.method, host: knock.host, path: knock.path, address: knock.address };
+    let question = knock.question();
+    judge(gateway, tenant, knock).map_err(|(who, decision)| {
+        if let Some(reason) = denied_because(&decision) {
+            let event = who.told(tenant).reason(reason).rule(&decider(tenant, decision.by));
+            let asked = event.method(question.method).host(question.host).path(question.path.as_str());
+            gateway.audit.record(asked);
+        }
+        decision
+    })
+}
+
+/// Judges a request that nobody is told of if it may not pass: somebody else judges it again then.
+pub fn passes(gateway: &Gateway, tenant: &Tenant, knock: Knock<'_>) -> Option<Permit> {
+    judge(gateway, tenant, knock).ok()
+}
+
+fn judge<'t>(gateway: &Gateway, tenant: &'t Tenant, knock: Knock<'_>) -> Result<Permit, (Who, Decision<'t>)> {
+    let question = knock.question();
     let who = Who::of(knock.token, knock.session);
     let decision = policy::decide(&tenant.settings.policy, &question, who.subject(gateway.clock.now()).as_ref());
     match decision.verdict {
@@ -217,14 +250,7 @@ pub fn admit<'t>(gateway: &Gateway, tenant: &'t Tenant, knock: Knock<'_>) -> Res
             let known = who.claims().is_none_or(|claims| policy::admits(access, claims).is_ok());
             Ok(Permit { who: if known { who } else { Who::Anybody }, is_public: true })
         }
-        _ => {
-            if let Some(reason) = denied_because(&decision) {
-                let event = who.told(tenant).reason(reason).rule(&decider(tenant, decision.by));
-                let asked = event.method(question.method).host(question.host).path(question.path.as_str());
-                gateway.audit.record(asked);
-            }
-            Err(decision)
-        }
+        _ => Err((who, decision)),
     }
 }
 

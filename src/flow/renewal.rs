@@ -77,10 +77,14 @@ pub async fn fresh(gateway: &Gateway, tenant: &Tenant, session: &Arc<Session>, a
 
 /// Has the access token renewed if it ends soon, without waiting for that.
 pub fn renew_ahead(gateway: &Gateway, tenant: &Tenant, session: &Arc<Session>) {
-    let due = session.access_token.as_ref().is_some_and(|token| token.is_due(gateway.clock.now()));
-    if due && session.is_renewable {
+    if is_due(gateway, session) {
         drop(begin(gateway, tenant, session, None, Wish::Due));
     }
+}
+
+/// Whether [`renew_ahead`] has something to do.
+pub fn is_due(gateway: &Gateway, session: &Session) -> bool {
+    session.is_renewable && session.access_token.as_ref().is_some_and(|token| token.is_due(gateway.clock.now()))
 }
 
 /// Renews tokens and claims now; within a minute of the last time the session comes back as it is.
@@ -223,7 +227,7 @@ impl Job {
         let held = Held {
             refresh_token,
             id_token: &tokens.id_token,
-            claims: &session.claims(),
+            claims: &session.claims().to_map(),
             sub: &session.sub,
             organizations: &self.organizations,
         };

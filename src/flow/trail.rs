@@ -32,7 +32,7 @@ pub(super) fn of_session(kind: Kind, tenant: &Tenant, session: &Session) -> Even
 
 /// Somebody signed in, and a session began.
 pub(super) fn signed_in(gateway: &Gateway, tenant: &Tenant, session: &Session) {
-    let signed_in = of_session(Kind::SignInSucceeded, tenant, session).authentication(&session.claims());
+    let signed_in = of_session(Kind::SignInSucceeded, tenant, session).authentication(session.claims());
     gateway.audit.record(signed_in);
     let created = of_session(Kind::SessionCreated, tenant, session).expires_at(&session.expires_at.to_string());
     gateway.audit.record(created);

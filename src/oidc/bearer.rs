@@ -97,22 +97,28 @@ impl Bearer {
     /// # Errors
     /// It failed a check, or the keys to check it with cannot be had.
     pub async fn check(&self, unverified: &str) -> Result<Arc<AccessToken>, BearerError> {
+        if let Some(token) = self.checked_before(unverified) {
+            return Ok(token);
+        }
         let verified = self.provider.verified_tokens();
         let key = self.cache_key.hash(unverified.as_bytes());
-        if let Some(token) = verified.cache.get(&key) {
-            let now = self.provider.now();
-            if now < token.ends_at {
-                verified.hits.inc();
-                return Ok(token);
-            }
-            verified.cache.invalidate(&key);
-        }
+        verified.cache.invalidate(&key);
         verified.misses.inc();
         let checked = self.check_anew(unverified).await.map(Arc::new);
         self.provider.count_validation("access_token", checked.as_ref().map_or_else(BearerError::code, |_| "ok"));
         let token = checked?;
         verified.cache.insert(key, Arc::clone(&token));
         Ok(token)
+    }
+
+    /// The token, if it was checked before and has not ended.
+    pub fn checked_before(&self, unverified: &str) -> Option<Arc<AccessToken>> {
+        let verified = self.provider.verified_tokens();
+        let token = verified.cache.get(&self.cache_key.hash(unverified.as_bytes()))?;
+        (self.provider.now() < token.ends_at).then(|| {
+            verified.hits.inc();
+            token
+        })
     }
 
     async fn check_anew(&self, text: &str) -> Result<AccessToken, BearerError> {

@@ -1,8 +1,7 @@
 //! `[access]`: who may sign in at all, told by verified e-mail address and by claims.
 
-use serde_json::{Map, Value};
-
 use super::claims;
+use crate::claims::Claims;
 use crate::config::AccessSettings;
 
 /// Why `[access]` does not admit somebody. Says which setting, never what a claim holds.
@@ -29,7 +28,8 @@ pub enum AccessRefused {
 ///
 /// # Errors
 /// They may not; the first reason found.
-pub fn admits(access: &AccessSettings, claims: &Map<String, Value>) -> Result<(), AccessRefused> {
+pub fn admits<'a>(access: &AccessSettings, claims: impl Into<Claims<'a>>) -> Result<(), AccessRefused> {
+    let claims = claims.into();
     if !(access.emails.is_empty() && access.email_domains.is_empty()) {
         email(access, claims)?;
     }
@@ -39,8 +39,8 @@ pub fn admits(access: &AccessSettings, claims: &Map<String, Value>) -> Result<()
     }
 }
 
-fn email(access: &AccessSettings, claims: &Map<String, Value>) -> Result<(), AccessRefused> {
-    let email = claims.get("email").and_then(Value::as_str).ok_or(AccessRefused::NoEmail)?;
+fn email(access: &AccessSettings, claims: Claims<'_>) -> Result<(), AccessRefused> {
+    let email = claims.text("email").ok_or(AccessRefused::NoEmail)?;
     let verified = claims.get("email_verified");
     // Some of Auth0's connections write it as text.
     if !verified.is_some_and(|verified| *verified == true || *verified == "true") {
@@ -48,7 +48,7 @@ fn email(access: &AccessSettings, claims: &Map<String, Value>) -> Result<(), Acc
     }
     let parts = email.split_once('@').filter(|(local, domain)| !local.is_empty() && !domain.contains('@'));
     let (_, domain) = parts.filter(|(_, domain)| !domain.is_empty()).ok_or(AccessRefused::Malformed)?;
-    let known = access.emails.iter().any(|known| known.eq_ignore_ascii_case(email))
+    let known = access.emails.iter().any(|known| known.eq_ignore_ascii_case(&email))
         || access.email_domains.iter().any(|pattern| pattern.matches(domain));
     if known { Ok(()) } else { Err(AccessRefused::OtherEmail) }
 }

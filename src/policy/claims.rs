@@ -1,17 +1,19 @@
 //! What claims say: whether a condition holds, a scope was granted, an authentication is recent or strong. A claim that
 //! is `null` is not there, and one that is not there says no.
 
-use serde_json::{Map, Value};
+use std::borrow::Cow;
+
+use serde_json::Value;
 
 use super::Subject;
+use crate::claims::Claims;
 use crate::clock::Timestamp;
 use crate::config::{Condition, MULTI_FACTOR, Test};
 
-type Claims = Map<String, Value>;
-
 /// Whether a condition holds.
-pub(super) fn holds(condition: &Condition, claims: &Claims) -> bool {
+pub(super) fn holds(condition: &Condition, claims: Claims<'_>) -> bool {
     let Some(value) = find(claims, &condition.claim) else { return false };
+    let value = &*value;
     let in_list = |wanted: &Value| value.as_array().is_some_and(|list| list.contains(wanted));
     match &condition.test {
         Test::Present => match value {
@@ -29,10 +31,13 @@ pub(super) fn holds(condition: &Condition, claims: &Claims) -> bool {
 }
 
 /// The claim at the end of these names.
-pub(super) fn find<'c>(claims: &'c Claims, names: &[String]) -> Option<&'c Value> {
+pub(super) fn find<'c>(claims: Claims<'c>, names: &[String]) -> Option<Cow<'c, Value>> {
     let (first, rest) = names.split_first()?;
-    let value = rest.iter().try_fold(claims.get(first)?, |value, name| value.as_object()?.get(name))?;
-    Some(value).filter(|value| !value.is_null())
+    let below = |value, name: &String| match value {
+        Cow::Borrowed(value) => Value::as_object(value)?.get(name).map(Cow::Borrowed),
+        Cow::Owned(mut value) => value.as_object_mut()?.remove(name).map(Cow::Owned),
+    };
+    rest.iter().try_fold(claims.get(first)?, below).filter(|value| !value.is_null())
 }
 
 /// Whether a scope was granted: to the session, or as an access token says in `scope` (RFC 9068, section 2.2.3), in
@@ -40,7 +45,7 @@ pub(super) fn find<'c>(claims: &'c Claims, names: &[String]) -> Option<&'c Value
 pub(super) fn has_scope(scope: &str, subject: &Subject<'_>) -> bool {
     let among = |words: &str| words.split_ascii_whitespace().any(|word| word == scope);
     subject.scope.is_some_and(among)
-        || ["scope", "scp", "permissions"].iter().any(|name| match subject.claims.get(*name) {
+        || ["scope", "scp", "permissions"].iter().any(|name| match subject.claims.get(name).as_deref() {
             Some(Value::String(words)) => among(words),
             Some(Value::Array(list)) => list.iter().any(|item| item == scope),
             _ => false,
@@ -50,15 +55,16 @@ pub(super) fn has_scope(scope: &str, subject: &Subject<'_>) -> bool {
 /// Whether the person signed in at the provider at most `max_age` seconds ago; a date in the future is none.
 pub(super) fn is_recent(subject: &Subject<'_>, max_age: i64, leeway: i64) -> bool {
     let seconds = |value: &Value| value.as_i64().or_else(|| value.as_f64().map(|seconds| seconds.floor() as i64));
-    subject.claims.get("auth_time").and_then(seconds).is_some_and(|auth_time| {
+    subject.claims.get("auth_time").as_deref().and_then(seconds).is_some_and(|auth_time| {
         let age = subject.now.since(Timestamp(auth_time));
         (-leeway..=max_age.saturating_add(leeway)).contains(&age)
     })
 }
 
 /// Whether `acr` is one of `acr_values`, which blanks part; Auth0 answers the demand for a second factor in `amr`.
-pub(super) fn is_strong(claims: &Claims, acr_values: &str) -> bool {
-    let acr = claims.get("acr").and_then(Value::as_str);
-    let mfa = claims.get("amr").and_then(Value::as_array).is_some_and(|amr| amr.iter().any(|method| method == "mfa"));
-    acr_values.split_ascii_whitespace().any(|value| acr == Some(value) || value == MULTI_FACTOR && mfa)
+pub(super) fn is_strong(claims: Claims<'_>, acr_values: &str) -> bool {
+    let acr = claims.text("acr");
+    let amr = claims.get("amr");
+    let mfa = amr.as_deref().and_then(Value::as_array).is_some_and(|amr| amr.iter().any(|method| method == "mfa"));
+    acr_values.split_ascii_whitespace().any(|value| acr.as_deref() == Some(value) || value == MULTI_FACTOR && mfa)
 }

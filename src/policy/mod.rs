@@ -9,10 +9,9 @@ mod tests;
 use std::fmt;
 use std::net::IpAddr;
 
-use serde_json::{Map, Value};
-
 pub use self::access::{AccessRefused, admits};
 pub use self::explain::{Explanation, explain};
+use crate::claims::Claims;
 use crate::clock::Timestamp;
 use crate::config::{Condition, DefaultRule, Effect, PolicySettings, Rule};
 use crate::request_path::RequestPath;
@@ -34,7 +33,7 @@ pub struct Question<'a> {
 #[derive(Clone, Copy)]
 pub struct Subject<'a> {
     /// What is known about them.
-    pub claims: &'a Map<String, Value>,
+    pub claims: Claims<'a>,
     /// The scopes that were granted, parted by blanks.
     pub scope: Option<&'a str>,
     /// The time.

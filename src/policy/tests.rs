@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::*;
 use crate::config::{self, MULTI_FACTOR, Sources};
@@ -71,7 +71,7 @@ fn claims(value: &Value) -> Map<String, Value> {
 #[track_caller]
 fn with<'p>(policy: &'p PolicySettings, value: &Value) -> Verdict<'p> {
     let claims = claims(value);
-    ASK.of(policy, Some(&Subject { claims: &claims, scope: None, now: NOW })).verdict
+    ASK.of(policy, Some(&Subject { claims: (&claims).into(), scope: None, now: NOW })).verdict
 }
 
 #[test]
@@ -247,7 +247,7 @@ fn all_conditions_and_all_scopes_must_hold() {
     let scopes = ["read:a".to_owned(), "read:b".to_owned()];
     let verdict = |value: Value, scope: Option<&str>| {
         let claims = claims(&value);
-        ASK.of(&policy, Some(&Subject { claims: &claims, scope, now: NOW })).verdict
+        ASK.of(&policy, Some(&Subject { claims: (&claims).into(), scope, now: NOW })).verdict
     };
     assert_eq!(verdict(json!({"a": 1, "b": 2}), Some("openid read:b read:a")), Verdict::Allowed);
     assert_eq!(verdict(json!({"a": 1, "b": 2}), Some("read:a")), Verdict::MissingScopes(&scopes));
@@ -383,14 +383,14 @@ fn access_is_asked_again_of_every_subject() {
          [[rules]]\npaths = [\"/b\"]\neffect = \"step_up\"\nmax_age = \"1h\"\n",
     );
     let gone = claims(&json!({"staff": false, "a": 1, "auth_time": NOW.0}));
-    let gone = Subject { claims: &gone, scope: None, now: NOW };
+    let gone = Subject { claims: (&gone).into(), scope: None, now: NOW };
     for path in ["/", "/a", "/b"] {
         assert_eq!(at(path).of(&policy, Some(&gone)), Decision { verdict: Verdict::Denied, by: By::Access }, "{path}");
         assert_eq!(at(path).of(&policy, None).verdict, Verdict::SignIn, "{path}");
     }
     assert_eq!(at("/open").of(&policy, Some(&gone)).verdict, Verdict::Public);
     let there = claims(&json!({"staff": true, "a": 1, "auth_time": NOW.0}));
-    let there = Subject { claims: &there, scope: None, now: NOW };
+    let there = Subject { claims: (&there).into(), scope: None, now: NOW };
     for path in ["/", "/a", "/b"] {
         assert_eq!(at(path).of(&policy, Some(&there)).verdict, Verdict::Allowed, "{path}");
     }
@@ -410,7 +410,7 @@ fn an_explanation_names_what_was_passed_over_what_decided_and_what_is_lacking() 
     let question = Question { method: "PUT", host: ASK.host, path: &path, address: ASK.address.parse().unwrap() };
     let said = |value: Value| {
         let claims = claims(&value);
-        explain(&policy, &question, Some(&Subject { claims: &claims, scope: Some("y"), now: NOW })).to_string()
+        explain(&policy, &question, Some(&Subject { claims: (&claims).into(), scope: Some("y"), now: NOW })).to_string()
     };
     let passed = "rules[0] (assets) does not match: the path is not /assets/**.\n\
                   rules[1] does not match: the client is not in 10.0.0.0/8.\n\
@@ -448,7 +448,7 @@ fn an_explanation_names_what_was_passed_over_what_decided_and_what_is_lacking() 
 #[test]
 fn a_subject_shows_no_claim() {
     let claims = claims(&json!({"email": "ada@acme.example"}));
-    assert!(!format!("{:?}", Subject { claims: &claims, scope: None, now: NOW }).contains("ada"));
+    assert!(!format!("{:?}", Subject { claims: (&claims).into(), scope: None, now: NOW }).contains("ada"));
 }
 
 /// Rules of all kinds, close together.
@@ -488,7 +488,7 @@ proptest! {
         who in somebody(),
     ) {
         let path = if path.is_empty() { "/".to_owned() } else { path };
-        let subject = who.as_ref().map(|(claims, scope)| Subject { claims, scope: scope.as_deref(), now: NOW });
+        let subject = who.as_ref().map(|(claims, scope)| Subject { claims: claims.into(), scope: scope.as_deref(), now: NOW });
         let plain = Ask { method: &method, host: &host, path: &path, ..ASK };
         let expected = plain.of(&MIXED, subject.as_ref());
 
@@ -507,7 +507,7 @@ proptest! {
 
     #[test]
     fn no_query_changes_the_decision(path in "(/[abcd]{1,2}){1,3}", query in "[^#]*", who in somebody()) {
-        let subject = who.as_ref().map(|(claims, scope)| Subject { claims, scope: scope.as_deref(), now: NOW });
+        let subject = who.as_ref().map(|(claims, scope)| Subject { claims: claims.into(), scope: scope.as_deref(), now: NOW });
         let target = format!("{path}?{query}");
         let asked = RequestPath::of_target(&target).unwrap();
         let question = Question { method: "GET", host: "a", path: &asked, address: ASK.address.parse().unwrap() };
@@ -517,7 +517,7 @@ proptest! {
 
     #[test]
     fn an_explanation_names_the_rule_that_decides(path in "(/[abcd]{1,2}){1,3}", who in somebody()) {
-        let subject = who.as_ref().map(|(claims, scope)| Subject { claims, scope: scope.as_deref(), now: NOW });
+        let subject = who.as_ref().map(|(claims, scope)| Subject { claims: claims.into(), scope: scope.as_deref(), now: NOW });
         let asked = RequestPath::parse(&path).unwrap();
         let question = Question { method: "POST", host: "a", path: &asked, address: ASK.address.parse().unwrap() };
         let said = explain(&MIXED, &question, subject.as_ref());

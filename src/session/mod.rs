@@ -10,7 +10,6 @@
 //! into the cache what the end removed; a renewal takes the same turns. Touches and renewals update their row and never
 //! insert one. What another process ended is dropped from the cache the same way (`watch`).
 
-mod claims;
 mod cookie;
 mod ends;
 mod error;
@@ -38,7 +37,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use moka::ops::compute::{CompResult, Op};
 use tracing::Instrument as _;
 
-use self::cookie::{Cookie, cookie_hash};
+use self::cookie::{Cookie, CookieHash, cookie_hash};
 pub use self::error::{ExamineError, OpenError, StoreError};
 pub use self::list::{ListedSession, ListedSummary};
 use self::near::Near;
@@ -240,13 +239,36 @@ impl Sessions {
             let loaded = self.load(&ring, lock(), Read { since: Some(asked), tokens: false }).await?;
             (found, is_stale) = (loaded.map(|loaded| loaded.session), false);
         }
-        // The id alone finds a session; only the whole cookie opens it.
-        let good = |session: &Arc<Session>| session.opens_with(&hash) && !session.is_over(limits, now);
-        let Some(session) = found.filter(good) else { return Ok(None) };
-        if let Some(touch) = session.see(limits, now) {
-            touch_later(&self.store, Arc::clone(&session), touch);
+        let opened = found.filter(|session| self.opens(session, &hash, limits, now));
+        Ok(opened.map(|session| Found { session, is_stale }))
+    }
+
+    /// The session that `cookie_value` opens at `tenant`, if it is in memory and nobody need be asked about it; else
+    /// [`Sessions::find`] knows more. Counts as a use.
+    pub fn at_hand(&self, tenant: &TenantId, limits: &SessionLimits, cookie_value: &str) -> Option<Arc<Session>> {
+        let cookie = Cookie::parse(cookie_value)?;
+        let ring = self.ring.get(cookie.ring)?;
+        let session = self.near.at_hand(&record::id_hash(&ring, tenant, &cookie.id))?;
+        let opens = self.holds(&session) && self.opens(&session, &cookie_hash(cookie_value), limits, self.clock.now());
+        opens.then(|| {
+            self.hits.inc();
+            session
+        })
+    }
+
+    /// Whether the cookie of this hash opens a session that is not over; then it is used. The id alone finds a session,
+    /// only the whole cookie opens it.
+    fn opens(&self, session: &Arc<Session>, hash: &CookieHash, limits: &SessionLimits, now: Timestamp) -> bool {
+        let opens = session.opens_with(hash) && !session.is_over(limits, now);
+        if let Some(touch) = opens.then(|| session.see(limits, now)).flatten() {
+            touch_later(&self.store, Arc::clone(session), touch);
         }
-        Ok(Some(Found { session, is_stale }))
+        opens
+    }
+
+    /// The tokens of `session`, if they are in memory: they are when they were used within a minute.
+    pub fn tokens_at_hand(&self, session: &Session) -> Option<Arc<Tokens>> {
+        self.near.tokens_of(session)
     }
 
     /// The tokens of `session`, and what it is by now, if it was renewed since it was found; `None` if it has ended.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use moka::future::Cache;
 use moka::notification::RemovalCause;
 use moka::ops::compute::Op;
@@ -46,6 +47,12 @@ impl Near {
             .time_to_idle(WARM)
             .build();
         Self { sessions, tokens }
+    }
+
+    /// The session of this hash.
+    pub(super) fn at_hand(&self, id_hash: &[u8; 32]) -> Option<Arc<Session>> {
+        // It waits for nothing but another change of the same session.
+        self.sessions.get(id_hash).now_or_never().flatten()
     }
 
     /// The tokens of this version of a session, if they were used lately.

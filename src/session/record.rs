@@ -17,10 +17,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
-use super::claims::{PackedClaims, Said};
 use super::cookie::{Cookie, CookieHash};
 use super::store::{StoredSession, Update};
 use super::tokens::{AccessToken, Opened, Renewal, TokenTerms, Tokens};
+use crate::claims::{Claims, PackedClaims, Said};
 use crate::clock::Timestamp;
 use crate::config::{LOCAL_ISSUER, SessionLimits};
 use crate::key_ring::{KeyId, RingKey, TenantKeys};
@@ -420,7 +420,7 @@ impl Session {
             issuer: (&self.issuer).into(),
             sub: (&self.sub).into(),
             sid: self.sid.as_deref().map(Into::into),
-            claims: self.claims(),
+            claims: self.claims().to_map(),
             id_token: tokens.id_token.expose_secret().into(),
             access_token: token.map(|token| token.value.expose_secret().into()),
             access_token_issued_at: token.map(|token| token.terms.issued_at),
@@ -504,9 +504,9 @@ impl Session {
         Some(Opened { session: Arc::new(session), tokens: Arc::new(tokens) })
     }
 
-    /// Everything known about the identity. Made anew at each call: ask once a request.
-    pub fn claims(&self) -> Map<String, Value> {
-        self.claims.unpacked(self.said())
+    /// Everything known about the identity.
+    pub fn claims(&self) -> Claims<'_> {
+        Claims::Packed(&self.claims, self.said())
     }
 
     fn said(&self) -> Said<'_> {
@@ -517,7 +517,7 @@ impl Session {
     pub(super) fn weight(&self) -> u32 {
         let texts = [Some(self.issuer.as_str()), Some(&self.sub), self.sid.as_deref(), self.scope()];
         let texts: usize = texts.into_iter().flatten().map(str::len).sum();
-        (OVERHEAD + self.claims.len() + texts).try_into().unwrap_or(u32::MAX)
+        (OVERHEAD + self.claims.size() + texts).try_into().unwrap_or(u32::MAX)
     }
 
     /// Whether a local account signed in, not somebody at the provider: there are no tokens then.

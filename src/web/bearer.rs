@@ -14,6 +14,9 @@ use crate::oidc::{AccessToken, BearerError};
 use crate::policy::{Decision, StepUp, Verdict};
 use crate::tenant::Tenant;
 
+/// A bearer came that nobody has checked yet.
+pub(super) struct Unchecked;
+
 /// Whether the request brings a bearer, whosoever it is for.
 pub(super) fn is_there(headers: &HeaderMap) -> bool {
     headers.get_all(header::AUTHORIZATION).iter().any(|value| after_scheme(value.as_bytes()).is_some())
@@ -32,12 +35,7 @@ pub async fn token(headers: &HeaderMap, tenant: &Tenant) -> Result<Option<Arc<Ac
         let challenge = format!("{}, error=\"invalid_token\", error_description=\"{}\"", scheme(tenant), quotable(why));
         Err(Problem { challenge: Some(challenge), ..problem })
     };
-    let mut all = headers.get_all(header::AUTHORIZATION).iter();
-    let unverified = match (all.next(), all.next()) {
-        (Some(only), None) => after_scheme(only.as_bytes()).and_then(|rest| std::str::from_utf8(rest).ok()),
-        _ => None,
-    };
-    let Some(unverified) = unverified else {
+    let Some(unverified) = unverified(headers) else {
         return refused(Problem::new("bearer_malformed"), "there must be one Authorization header, with one token");
     };
     match bearer.check(unverified).await {
@@ -50,6 +48,23 @@ pub async fn token(headers: &HeaderMap, tenant: &Tenant) -> Result<Option<Arc<Ac
             Err(Problem { retry_after: error.retry_after(), ..Problem::new(error.code()) }.because(error))
         }
     }
+}
+
+/// The same, if it was checked before; an error where somebody must look closer.
+pub(super) fn token_at_hand(headers: &HeaderMap, tenant: &Tenant) -> Result<Option<Arc<AccessToken>>, Unchecked> {
+    match &tenant.bearer {
+        Some(bearer) if is_there(headers) => {
+            unverified(headers).and_then(|unverified| bearer.checked_before(unverified)).map(Some).ok_or(Unchecked)
+        }
+        _ => Ok(None),
+    }
+}
+
+/// The one bearer that the request brings.
+fn unverified(headers: &HeaderMap) -> Option<&str> {
+    let mut all = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(only), None) = (all.next(), all.next()) else { return None };
+    after_scheme(only.as_bytes()).and_then(|rest| std::str::from_utf8(rest).ok())
 }
 
 /// The challenge for somebody who brought nothing; none where the tenant takes no tokens.

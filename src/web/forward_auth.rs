@@ -6,7 +6,8 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::{StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, header};
+use tokio::time::Instant;
 use url::form_urlencoded;
 use warp::reply::Response;
 
@@ -141,7 +142,7 @@ fn by_application<'g>(
     base: &str,
     flavour: Flavour,
 ) -> Option<&'g Arc<Tenant>> {
-    if matches!(flavour, Flavour::Envoy(_)) || !gateway.trusted_proxies.contains(request.peer()) {
+    if matches!(flavour, Flavour::Envoy(_)) || !request.is_from_trusted_proxy() {
         return None;
     }
     let original = read(request, flavour).ok()?;
@@ -158,6 +159,28 @@ fn read(request: &Request, flavour: Flavour) -> Result<Original<'_>, OriginalErr
             Original::of_envoy(request.headers(), asked, |scheme| request.asked_host(scheme))
         }
     }
+}
+
+/// The answer to a check that passes by what is in memory, as most do; nothing where somebody must be asked or told.
+pub(super) fn at_once(gateway: &Gateway, request: &Request, question: &Question, began: Instant) -> Option<Response> {
+    if *request.method() != Method::GET {
+        return None;
+    }
+    let (tenant, original, place) = asked(gateway, request, question).ok()?;
+    let address = client(request, tenant).ok()?;
+    let token = bearer::token_at_hand(request.headers(), tenant).ok()?;
+    let session = match Cookies::of(tenant, &place).unverified_session(request).filter(|_| token.is_none()) {
+        Some(unverified) => Some(access::session_at_hand(gateway, tenant, unverified)?),
+        None => None,
+    };
+    let knock = Knock { method: original.method, host: original.name(), path: &original.path, address, token, session };
+    let permit = access::passes(gateway, tenant, knock)?;
+    if permit.session().is_some_and(|session| renewal::is_due(gateway, session)) {
+        return None;
+    }
+    let response = allowed(gateway, tenant, &permit);
+    tenant.checks(&gateway.metrics).passed(began.elapsed());
+    Some(response)
 }
 
 /// Answers a proxy.
@@ -249,7 +272,7 @@ fn asked<'q, 'r>(
     request: &'r Request,
     question: &'q Question,
 ) -> Result<(&'q Tenant, Original<'r>, Place), Refused> {
-    if !gateway.trusted_proxies.contains(request.peer()) {
+    if !request.is_from_trusted_proxy() {
         return Err(Refused::Peer(request.peer()));
     }
     let tenant = question.tenant.as_deref().ok_or(Refused::Tenant)?;
@@ -311,6 +334,7 @@ fn allowed(gateway: &Gateway, tenant: &Tenant, permit: &Permit) -> Response {
     }
     let mut response = answers::empty(StatusCode::OK);
     let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     for (name, value) in identity_headers::of(tenant, permit, gateway.clock.now()) {
         headers.insert(name, value);
     }

@@ -282,7 +282,7 @@ async fn dashboard(scope: Scope<'_>) -> Answer {
         return Ok(answers::redirect(StatusCode::FOUND, &format!("{}?{query}", scope.place.path("/login"))));
     };
     let own = revocation::listed(&scope, &session).await;
-    let claims = session.claims();
+    let claims = session.claims().to_map();
     let text = |name: &str| claims.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
     let page = Page::Dashboard(Dashboard {
         name: text("name").or_else(|| text("nickname")).or_else(|| text("email")).unwrap_or(&session.sub),

@@ -4,6 +4,7 @@
 //! No two people look alike there: what is not plain is percent-encoded, `%` itself too, and so is a comma or a space at
 //! an end where it would part or trim a value. A value with a control character is no value.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use http::{HeaderName, HeaderValue};
@@ -42,8 +43,8 @@ pub(super) fn of<'a>(
         let value = match (wanted, identity, access_token) {
             (IdentityValue::Tenant, ..) => text(tenant.id().as_str()),
             (IdentityValue::Subject, Some(who), _) => text(who.sub),
-            (IdentityValue::Email, Some(who), _) => email(who).map_or(NOTHING, text),
-            (IdentityValue::Claim(claim), Some(who), _) => who.claims.get(claim).map_or(NOTHING, value),
+            (IdentityValue::Email, Some(who), _) => email(who).map_or(NOTHING, |email| text(&email)),
+            (IdentityValue::Claim(name), Some(who), _) => claim(who, name),
             (IdentityValue::AccessToken, _, Some(access_token)) => token("", access_token),
             (IdentityValue::BearerAccessToken, _, Some(access_token)) => token("Bearer ", access_token),
             (IdentityValue::BearerIdToken, ..) => tokens.map_or(NOTHING, |tokens| token("Bearer ", &tokens.id_token)),
@@ -59,12 +60,12 @@ pub(super) fn stale(is_stale: bool) -> Option<(HeaderName, HeaderValue)> {
 }
 
 /// The address, unless the provider says that nobody has verified it: an application takes it for the person.
-fn email(who: Identity<'_>) -> Option<&str> {
-    let unverified = match who.claims.get("email_verified") {
+fn email(who: Identity<'_>) -> Option<Cow<'_, str>> {
+    let unverified = match who.claims.get("email_verified").as_deref() {
         None | Some(Value::Null) => false,
         Some(verified) => *verified != true && *verified != "true",
     };
-    who.claims.get("email").and_then(Value::as_str).filter(|_| !unverified)
+    who.claims.text("email").filter(|_| !unverified)
 }
 
 /// A local account has none.
@@ -75,6 +76,13 @@ fn token(scheme: &str, token: &SecretString) -> HeaderValue {
     let mut value = HeaderValue::try_from(format!("{scheme}{}", token.expose_secret())).unwrap_or(NOTHING);
     value.set_sensitive(true);
     value
+}
+
+fn claim(who: Identity<'_>, name: &str) -> HeaderValue {
+    match who.claims.text(name) {
+        Some(claim) => text(&claim),
+        None => who.claims.get(name).map_or(NOTHING, |claim| value(&claim)),
+    }
 }
 
 fn value(claim: &Value) -> HeaderValue {
@@ -170,8 +178,8 @@ mod tests {
             (json!({"email": "a@b.example", "email_verified": null}), Some("a@b.example")),
             (json!({"email": 7}), None),
         ] {
-            let claims = claims.as_object().unwrap();
-            assert_eq!(email(Identity { sub: "a", claims }), shown);
+            let claims = claims.as_object().unwrap().into();
+            assert_eq!(email(Identity { sub: "a", claims }).as_deref(), shown);
         }
     }
 

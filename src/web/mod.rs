@@ -25,6 +25,7 @@ mod status;
 use std::sync::Arc;
 
 use tracing::Instrument as _;
+use tracing::level_filters::LevelFilter;
 use warp::Filter as _;
 use warp::reply::Response;
 
@@ -78,12 +79,22 @@ pub fn admin_routes(gateway: impl Into<LiveGateway>, reloader: Option<Arc<Reload
 /// Answers inside a span of the request, and counts.
 async fn observed(gateway: &Gateway, health: &Health, mut request: Request) -> Response {
     let started = tokio::time::Instant::now();
+    let question = forward_auth::find(gateway, &request);
+    if let Some(question) = question.as_ref().filter(|_| !is_watched())
+        && let Some(response) = forward_auth::at_once(gateway, &request, question, started)
+    {
+        return response;
+    }
     let in_flight = InFlight::new(gateway);
-    let span = span_of(gateway, &mut request);
-    let answered = answered(gateway, health, &mut request).instrument(span.clone()).await;
+    let span = span_of(&mut request);
+    let answered = answered(gateway, health, &mut request, question).instrument(span.clone()).await;
     span.record("route", answered.route);
     let mut response = answered.response;
-    if response.extensions().get::<Proxied>().is_none() {
+    // Nobody but a proxy sees that a check passed.
+    let passed = answered.route == "auth" && response.status().is_success();
+    if passed {
+        response.headers_mut().extend(identity_headers::stale(request.is_stale()));
+    } else if response.extensions().get::<Proxied>().is_none() {
         answers::finish(&mut response, &request, gateway);
     }
     answers::set(&mut response, REQUEST_ID, request.id());
@@ -102,14 +113,20 @@ async fn observed(gateway: &Gateway, health: &Health, mut request: Request) -> R
         "livez" | "readyz" | "startupz" | "metrics" | "assets" => {
             tracing::debug!(status = status.as_u16(), duration_ms, "answered");
         }
+        _ if passed => tracing::debug!(status = status.as_u16(), duration_ms, client = %request.client(), "answered"),
         _ => tracing::info!(status = status.as_u16(), duration_ms, client = %request.client(), "answered"),
     }
     drop(in_flight);
     response
 }
 
+/// Whether somebody wants to hear of what passes without a word otherwise.
+fn is_watched() -> bool {
+    trace::is_on() || LevelFilter::current() >= LevelFilter::DEBUG
+}
+
 /// The span that a request's log lines stand in, and that a collector is sent. Nobody traces probes.
-fn span_of(gateway: &Gateway, request: &mut Request) -> tracing::Span {
+fn span_of(request: &mut Request) -> tracing::Span {
     use tracing::field::Empty;
     let (id, method) = (request.id(), request.method_label());
     if ops::route(request.path()).is_some() {
@@ -125,7 +142,7 @@ fn span_of(gateway: &Gateway, request: &mut Request) -> tracing::Span {
         span_id = Empty,
         otel.kind = trace::is_on().then_some("server"),
     );
-    trace::follow(&span, request.headers(), gateway.trusted_proxies.contains(request.peer()));
+    trace::follow(&span, request.headers(), request.is_from_trusted_proxy());
     if let Some((trace_id, span_id)) = trace::ids(&span) {
         span.record("trace_id", trace_id.as_str()).record("span_id", span_id);
         request.set_trace(trace_id.into());
@@ -135,11 +152,16 @@ fn span_of(gateway: &Gateway, request: &mut Request) -> tracing::Span {
 
 /// The answer, once the audit log has what belongs into it. Where that cannot be had, the answer is that nothing was done,
 /// and no cookie is set.
-async fn answered(gateway: &Gateway, health: &Health, request: &mut Request) -> Answered {
+async fn answered(
+    gateway: &Gateway,
+    health: &Health,
+    request: &mut Request,
+    question: Option<forward_auth::Question>,
+) -> Answered {
     let caller = request.caller();
     let (answered, written) = {
         // It is large: it must not lie in memory twice.
-        let work = std::pin::pin!(answer(gateway, health, request));
+        let work = std::pin::pin!(answer(gateway, health, request, question));
         gateway.audit.attend(|| caller, work).await
     };
     match written {
@@ -181,8 +203,13 @@ impl Answered {
 }
 
 /// The URL map.
-async fn answer(gateway: &Gateway, health: &Health, request: &mut Request) -> Answered {
-    if let Some(question) = forward_auth::find(gateway, request) {
+async fn answer(
+    gateway: &Gateway,
+    health: &Health,
+    request: &mut Request,
+    question: Option<forward_auth::Question>,
+) -> Answered {
+    if let Some(question) = question {
         let tenant = question.tenant.as_ref().map(|tenant| tenant.id().clone());
         tracing::Span::current().record("tenant", tenant.as_ref().map(crate::tenant_id::TenantId::as_str));
         return Answered { response: forward_auth::answer(gateway, request, &question).await, route: "auth", tenant };

@@ -2,8 +2,8 @@
 
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _};
@@ -27,13 +27,16 @@ type BoxBody = std::pin::Pin<Box<dyn Stream<Item = Result<Bytes, warp::Error>> +
 
 /// A request's parts.
 pub(super) struct Request {
-    id: Arc<str>,
+    /// Made when somebody wants to know it.
+    id: OnceLock<Arc<str>>,
     trace: Option<Arc<str>>,
     method: Method,
     path: String,
     query: Option<String>,
     headers: HeaderMap,
     peer: SocketAddr,
+    /// Whether the peer's forwarding headers count.
+    is_from_trusted_proxy: bool,
     authority: Result<Option<Authority>, VisitorError>,
     visitor: Result<Visitor, VisitorError>,
     body: Option<BoxBody>,
@@ -76,17 +79,18 @@ pub(super) fn filter(live: LiveGateway) -> impl Filter<Extract = (Arc<Gateway>, 
                 let visitor = authority.as_ref().map_err(|error| *error).and_then(|authority| {
                     net::visitor(peer, tls, &headers, authority.as_ref().map(Authority::as_str), trusted)
                 });
-                let id = request_id(&headers, trusted.contains(peer.ip())).into();
+                let is_from_trusted_proxy = trusted.contains(peer.ip());
                 let path = path.as_str().to_owned();
                 let stale = AtomicBool::new(false);
                 let request = Request {
-                    id,
+                    id: OnceLock::new(),
                     trace: None,
                     method,
                     path,
                     query,
                     headers,
                     peer,
+                    is_from_trusted_proxy,
                     authority,
                     visitor,
                     body,
@@ -116,7 +120,11 @@ fn request_id(headers: &HeaderMap, trusted: bool) -> String {
 impl Request {
     /// The request's id.
     pub(super) fn id(&self) -> &str {
-        &self.id
+        self.shared_id()
+    }
+
+    fn shared_id(&self) -> &Arc<str> {
+        self.id.get_or_init(|| request_id(&self.headers, self.is_from_trusted_proxy).into())
     }
 
     /// Keeps the id of the trace that it belongs to.
@@ -127,7 +135,7 @@ impl Request {
     /// Who asks, for the audit log.
     pub(super) fn caller(&self) -> Caller {
         Caller {
-            request_id: Arc::clone(&self.id),
+            request_id: Arc::clone(self.shared_id()),
             address: self.client(),
             user_agent: self.headers.get(header::USER_AGENT).cloned(),
             trace_id: self.trace.clone(),
@@ -191,6 +199,11 @@ impl Request {
     /// The other end of the connection.
     pub(super) fn peer(&self) -> IpAddr {
         self.peer.ip()
+    }
+
+    /// Whether the peer's forwarding headers count.
+    pub(super) const fn is_from_trusted_proxy(&self) -> bool {
+        self.is_from_trusted_proxy
     }
 
     /// Whether a program on this machine asks, itself: no proxy, and no page that a browser here has open.

@@ -156,7 +156,7 @@ impl Scene {
                 let limits = &tenant.settings.session;
                 let session =
                     self.world.gateway.sessions.find(tenant.id(), limits, cookie).await.unwrap().unwrap().session;
-                (Some(session.claims()), session.scope().map(str::to_owned))
+                (Some(session.claims().to_map()), session.scope().map(str::to_owned))
             }
             Who::Script => {
                 let mut headers = http::HeaderMap::new();
@@ -166,7 +166,7 @@ impl Scene {
             }
         };
         let now: Timestamp = self.world.clock.now();
-        let subject = claims.as_ref().map(|claims| Subject { claims, scope: scope.as_deref(), now });
+        let subject = claims.as_ref().map(|claims| Subject { claims: claims.into(), scope: scope.as_deref(), now });
         let explanation = policy::explain(&tenant.settings.policy, &question, subject.as_ref());
         let last = explanation.sentences.last().unwrap().clone();
         let passes = matches!(explanation.decision.verdict, Verdict::Public | Verdict::Allowed);

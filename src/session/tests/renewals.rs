@@ -44,7 +44,7 @@ async fn a_renewed_session_has_the_same_cookie_in_cache_and_store() {
         assert_eq!(found.scope(), Some("openid profile"), "no scope in the answer: the same as before");
         assert_eq!(found.tokens.refresh_token.as_ref().unwrap().expose_secret(), "the-next-refresh-token");
         assert_eq!(found.tokens.id_token.expose_secret(), "the-next-id-token");
-        assert_eq!((&found.claims()["name"], found.sub.as_str()), (&json!("Ada King"), &*ada().sub));
+        assert_eq!((&found.claims().to_map()["name"], found.sub.as_str()), (&json!("Ada King"), &*ada().sub));
         assert_eq!((found.created_at, found.expires_at), (made.created_at, made.expires_at));
         assert!(found.last_seen_at() >= made.created_at.plus(HOUR));
         if round == 0 { house.cool() } else { house.restart().await }
@@ -167,7 +167,7 @@ async fn tokens_that_the_provider_ended_are_gone_and_the_session_is_not() {
         let found = house.open(&cookie).await.unwrap();
         assert!(found.access_token.is_none() && !found.is_renewable && found.scope().is_none());
         assert!(found.tokens.access_token.is_none() && found.tokens.refresh_token.is_none());
-        assert_eq!((found.tokens.id_token.expose_secret(), found.claims()), ("the-id-token", ada().claims));
+        assert_eq!((found.tokens.id_token.expose_secret(), found.claims().to_map()), ("the-id-token", ada().claims));
         house.cool();
     }
 }
@@ -201,7 +201,7 @@ async fn a_record_from_before_there_were_renewals_still_opens() {
     let house = House::new().await;
     let (cookie, session) = house.sign_in().await;
     let record = json!({
-        "issuer": session.issuer, "sub": session.sub, "sid": session.sid, "claims": session.claims(),
+        "issuer": session.issuer, "sub": session.sub, "sid": session.sid, "claims": session.claims().to_map(),
         "id_token": "the-id-token", "access_token": "the-access-token", "access_token_expires_at": 4_000_000_000_i64,
         "scope": "openid", "created_at": session.created_at, "expires_at": session.expires_at,
         "expires_because": "absolute_limit",

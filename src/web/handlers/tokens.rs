@@ -33,7 +33,7 @@ pub(super) async fn token(scope: Scope<'_>) -> Answer {
     let audience = scope.request.query_value("audience");
     let opened = renewal::fresh(scope.gateway, scope.tenant, &session, audience.as_deref()).await?;
     let access = &scope.tenant.settings.policy.access;
-    policy::admits(access, &opened.session.claims()).map_err(|why| {
+    policy::admits(access, opened.session.claims()).map_err(|why| {
         access::record_refusal(scope.gateway, scope.tenant, &opened.session);
         Problem::new("access_refused").because(why)
     })?;
@@ -68,7 +68,7 @@ fn state(scope: &Scope<'_>, session: &Session) -> Value {
     let token_end = token.and_then(|token| token.expires_at);
     json!({
         "tenant": scope.tenant.id().as_str(),
-        "user": session.claims(),
+        "user": session.claims().to_map(),
         "issued_at": text(session.created_at),
         "expires_at": text(session.expires_at),
         "expires_in": left(session.expires_at, now),
