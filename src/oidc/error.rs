@@ -64,6 +64,14 @@ pub enum ProviderError {
         /// The metadata's name.
         what: &'static str,
     },
+    /// It sends us to this machine, its link or a metadata service, where only an operator may.
+    #[error("the provider's {what} is at {host}, where only the issuer or a configured endpoint may be")]
+    AddressRefused {
+        /// The metadata's name.
+        what: &'static str,
+        /// The host.
+        host: String,
+    },
     /// It does not accept our client authentication.
     #[error("the provider refused the client: check client_id and its credentials ({error})")]
     ClientRefused {
@@ -90,6 +98,7 @@ impl ProviderError {
             Self::Unavailable { last, .. } => last,
             Self::DiscoveryIssuer { .. } => "discovery_issuer",
             Self::DiscoveryUnsupported { .. } => "discovery_unsupported",
+            Self::AddressRefused { .. } => "provider_address_refused",
             Self::ClientRefused { .. } => "client_refused",
             Self::RequestRefused { .. } => "request_refused",
         }
@@ -104,6 +113,7 @@ impl ProviderError {
             Self::Unavailable { retry_after, .. } => Some(*retry_after),
             Self::DiscoveryIssuer { .. }
             | Self::DiscoveryUnsupported { .. }
+            | Self::AddressRefused { .. }
             | Self::ClientRefused { .. }
             | Self::RequestRefused { .. } => None,
         }

@@ -3,7 +3,8 @@
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::fetch::{self, Answer, Endpoint, Fetcher};
+use super::address::Clients;
+use super::fetch::{Answer, Endpoint};
 use super::key_set::{KeySet, PublishedKey};
 use super::metadata::{self, ENDPOINTS, Metadata};
 use super::{Provider, ProviderError};
@@ -47,7 +48,7 @@ impl Provider {
         };
         let overrides = &self.source().fetch.endpoints;
         let read = document.as_ref().map_err(Clone::clone).and_then(|document| {
-            let metadata = Metadata::read(document, self.issuer(), overrides)?;
+            let metadata = Metadata::read(document, self.issuer(), overrides, &self.fetcher().hosts)?;
             metadata.check_alg(self.settings().id_token_alg)?;
             Ok(metadata)
         });
@@ -73,11 +74,11 @@ impl Provider {
     /// The document as it is, over a connection that tells of its certificate.
     async fn fetch_discovery(&self, url: &Url) -> Result<(Answered, Map<String, Value>), ProviderError> {
         let source = self.source();
-        let client = fetch::builder(&source.fetch, source.issuer_url.scheme() == "http");
+        let mut fetcher = self.fetcher().clone();
         // The same was built when the tenant was set up.
-        let client = client.ok().and_then(|builder| builder.tls_info(true).build().ok());
-        let fetcher =
-            Fetcher { client: client.unwrap_or_else(|| self.fetcher().client.clone()), ..self.fetcher().clone() };
+        if let Ok(clients) = Clients::new(&source.fetch, source.issuer_url.scheme() == "http", true) {
+            fetcher.clients = clients.into();
+        }
         let read = |answer: &Answer| {
             let times = answer.date().map(|date| (date, self.now()));
             Ok((Answered { times, certificate: answer.certificate.clone() }, answer.json()?))

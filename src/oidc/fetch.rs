@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use tracing::{Instrument as _, debug, warn};
 use url::Url;
 
+use super::address::{Clients, ForbiddenName, NamedHosts};
 use super::{ProviderError, ProviderSetupError};
 use crate::clock::{Clock, Timestamp};
 use crate::config::FetchSettings;
@@ -31,15 +32,10 @@ const MAX_RETRY_AFTER: i64 = 3600;
 
 const RATE_LIMIT_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
-/// A client with these settings: no redirects, no cookies, no proxy but the configured one. It opens nothing yet.
+/// What builds a client with these settings: no redirects, no cookies, no proxy but the configured one.
 ///
 /// `loopback` is for an issuer on http, which is a loopback: such a provider needs no authorities of the system, which a
 /// bare machine lacks.
-pub(super) fn client(fetch: &FetchSettings, loopback: bool) -> Result<reqwest::Client, ProviderSetupError> {
-    builder(fetch, loopback)?.build().map_err(ProviderSetupError::Client)
-}
-
-/// What [`client`] builds.
 pub(super) fn builder(fetch: &FetchSettings, loopback: bool) -> Result<reqwest::ClientBuilder, ProviderSetupError> {
     let mut authorities = Vec::new();
     for pem in &fetch.ca {
@@ -84,6 +80,18 @@ impl Endpoint {
             Self::Token => "token",
             Self::Userinfo => "userinfo",
             Self::Revocation => "revocation",
+        }
+    }
+
+    /// What the discovery document calls it.
+    const fn metadata_name(self) -> &'static str {
+        match self {
+            Self::Discovery => "issuer",
+            Self::Jwks => "jwks_uri",
+            Self::Par => "pushed_authorization_request_endpoint",
+            Self::Token => "token_endpoint",
+            Self::Userinfo => "userinfo_endpoint",
+            Self::Revocation => "revocation_endpoint",
         }
     }
 }
@@ -196,7 +204,8 @@ fn timestamp(date: &str) -> Option<Timestamp> {
 /// Sends requests to a provider in the name of one tenant.
 #[derive(Clone, Debug)]
 pub(super) struct Fetcher {
-    pub(super) client: reqwest::Client,
+    pub(super) clients: Arc<Clients>,
+    pub(super) hosts: Arc<NamedHosts>,
     pub(super) clock: Clock,
     pub(super) metrics: Arc<Metrics>,
     pub(super) tenant: TenantId,
@@ -213,10 +222,13 @@ impl Fetcher {
         bearer: Option<&SecretString>,
         read: impl FnOnce(&Answer) -> Result<T, ProviderError>,
     ) -> Result<T, ProviderError> {
-        let mut request = self.client.get(url.clone());
-        if let Some(token) = bearer {
-            request = request.bearer_auth(token.expose_secret());
-        }
+        let request = self.client(endpoint, url).map(|client| {
+            let request = client.get(url.clone());
+            match bearer {
+                Some(token) => request.bearer_auth(token.expose_secret()),
+                None => request,
+            }
+        });
         self.observed(endpoint, request, read, Answer::failure).await
     }
 
@@ -229,27 +241,32 @@ impl Fetcher {
         authorization: Option<&SecretString>,
         read: impl FnOnce(&Answer) -> Result<T, ProviderError>,
     ) -> Result<T, ProviderError> {
-        let mut request = self.client.post(url.clone()).form(form);
-        if let Some(authorization) = authorization {
+        let request = self.client(endpoint, url).map(|client| {
+            let request = client.post(url.clone()).form(form);
+            let Some(authorization) = authorization else { return request };
             let mut value = HeaderValue::from_str(authorization.expose_secret())
                 .expect("the authenticator writes base64 or nothing");
             value.set_sensitive(true);
-            request = request.header(AUTHORIZATION, value);
-        }
+            request.header(AUTHORIZATION, value)
+        });
         self.observed(endpoint, request, read, Answer::refusal).await
+    }
+
+    fn client(&self, endpoint: Endpoint, url: &Url) -> Result<&reqwest::Client, ProviderError> {
+        self.clients.of(&self.hosts, endpoint.metadata_name(), url)
     }
 
     async fn observed<T>(
         &self,
         endpoint: Endpoint,
-        request: RequestBuilder,
+        request: Result<RequestBuilder, ProviderError>,
         read: impl FnOnce(&Answer) -> Result<T, ProviderError>,
         failure: impl FnOnce(&Answer, Timestamp) -> ProviderError,
     ) -> Result<T, ProviderError> {
         let started = Instant::now();
         let span = trace::provider(endpoint.as_str(), self.tenant.as_str());
         // Boxed: it is large, and every request that may need a provider's keys would carry it along.
-        let sending = Box::pin(send(request)).instrument(span.clone());
+        let sending = Box::pin(send(endpoint, request)).instrument(span.clone());
         let result = match sending.await {
             Ok(answer) if answer.status.is_success() => read(&answer),
             Ok(answer) => Err(failure(&answer, self.clock.now())),
@@ -279,8 +296,9 @@ impl Fetcher {
     }
 }
 
-async fn send(request: RequestBuilder) -> Result<Answer, ProviderError> {
-    let mut response = request.header(ACCEPT, "application/json").send().await.map_err(transport_error)?;
+async fn send(endpoint: Endpoint, request: Result<RequestBuilder, ProviderError>) -> Result<Answer, ProviderError> {
+    let transport_error = |error| transport_error(endpoint, error);
+    let mut response = request?.header(ACCEPT, "application/json").send().await.map_err(transport_error)?;
     let headers = std::mem::take(response.headers_mut());
     let tls = response.extensions().get::<reqwest::tls::TlsInfo>();
     let certificate = tls.and_then(|tls| tls.peer_certificate()).map(<[u8]>::to_vec);
@@ -295,7 +313,7 @@ async fn send(request: RequestBuilder) -> Result<Answer, ProviderError> {
 }
 
 /// What a failure below HTTP means. Only the innermost cause is kept: the others name the URL or say nothing.
-fn transport_error(error: reqwest::Error) -> ProviderError {
+fn transport_error(endpoint: Endpoint, error: reqwest::Error) -> ProviderError {
     if error.is_timeout() && !error.is_connect() {
         return ProviderError::Slow;
     }
@@ -303,6 +321,9 @@ fn transport_error(error: reqwest::Error) -> ProviderError {
     let mut cause: &dyn std::error::Error = &error;
     while let Some(source) = cause.source() {
         cause = source;
+    }
+    if let Some(ForbiddenName(name)) = cause.downcast_ref() {
+        return ProviderError::AddressRefused { what: endpoint.metadata_name(), host: name.clone() };
     }
     ProviderError::Unreachable { reason: cause.to_string() }
 }

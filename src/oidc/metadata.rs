@@ -4,12 +4,12 @@
 //! whole document for one odd value in them.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
 use serde_json::{Map, Value};
-use url::{Host, Url};
+use url::Url;
 
 use super::ProviderError;
+use super::address::{NamedHosts, is_loopback};
 use crate::config::SigningAlg;
 
 /// Characters of a foreign issuer that an error repeats.
@@ -52,14 +52,16 @@ pub(super) struct Metadata {
 }
 
 impl Metadata {
-    /// Reads the document of `issuer`; `overrides` replace endpoints by their metadata name.
+    /// Reads the document of `issuer`; `overrides` replace endpoints by their metadata name, `hosts` are those that an
+    /// operator named.
     ///
     /// # Errors
-    /// It is another issuer's (section 4.3), or lacks an endpoint that every sign-in needs.
+    /// It is another issuer's (section 4.3), lacks an endpoint that every sign-in needs, or sends us where it must not.
     pub(super) fn read(
         document: &Map<String, Value>,
         issuer: &str,
         overrides: &BTreeMap<String, Url>,
+        hosts: &NamedHosts,
     ) -> Result<Self, ProviderError> {
         let found = document.get("issuer").and_then(Value::as_str).unwrap_or_default();
         if found != issuer {
@@ -70,6 +72,11 @@ impl Metadata {
             let discovered = || document.get(name)?.as_str()?.parse().ok();
             overrides.get(name).cloned().or_else(discovered).filter(|url| is_safe(url, http_allowed))
         };
+        for what in ENDPOINTS {
+            if let Some(url) = endpoint(what) {
+                hosts.check(what, &url)?;
+            }
+        }
         let needed = |what| endpoint(what).ok_or(ProviderError::DiscoveryUnsupported { what });
         let says = |name| document.get(name).and_then(Value::as_bool).unwrap_or(false);
         let id_token_algs = document.get("id_token_signing_alg_values_supported").and_then(Value::as_array);
@@ -138,15 +145,6 @@ fn is_safe(url: &Url, http_allowed: bool) -> bool {
     url.scheme() == "https" || (url.scheme() == "http" && http_allowed && is_loopback(url))
 }
 
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        Some(Host::Ipv4(address)) => IpAddr::from(address).is_loopback(),
-        Some(Host::Ipv6(address)) => IpAddr::from(address).is_loopback(),
-        None => false,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -172,7 +170,28 @@ mod tests {
     fn read(change: impl FnOnce(&mut Map<String, Value>)) -> Result<Metadata, ProviderError> {
         let mut document = document();
         change(&mut document);
-        Metadata::read(&document, ISSUER, &BTreeMap::new())
+        read_with(&document, &BTreeMap::new())
+    }
+
+    fn read_with(document: &Map<String, Value>, overrides: &BTreeMap<String, Url>) -> Result<Metadata, ProviderError> {
+        let hosts = NamedHosts::new(&ISSUER.parse().unwrap(), overrides);
+        Metadata::read(document, ISSUER, overrides, &hosts)
+    }
+
+    #[test]
+    fn an_endpoint_that_only_we_can_reach_spoils_the_document() {
+        for name in ENDPOINTS {
+            for host in ["127.0.0.1", "localhost", "169.254.169.254", "[fd00:ec2::254]", "[::ffff:127.0.0.1]"] {
+                let url = json!(format!("https://{host}/x"));
+                let error = read(|document| drop(document.insert((*name).to_owned(), url))).unwrap_err();
+                assert!(
+                    matches!(error, ProviderError::AddressRefused { what, .. } if what == *name),
+                    "{name}: {error}"
+                );
+            }
+            let url = json!("https://10.0.0.1/x");
+            assert!(read(|document| drop(document.insert((*name).to_owned(), url))).is_ok(), "{name}");
+        }
     }
 
     #[test]
@@ -227,7 +246,7 @@ mod tests {
     fn a_configured_endpoint_replaces_the_discovered_one() {
         let url: Url = "https://proxy.example/token".parse().unwrap();
         let overrides = BTreeMap::from([("token_endpoint".to_owned(), url.clone())]);
-        assert_eq!(Metadata::read(&document(), ISSUER, &overrides).unwrap().token_endpoint, url);
+        assert_eq!(read_with(&document(), &overrides).unwrap().token_endpoint, url);
     }
 
     #[test]

@@ -4,11 +4,12 @@
 //!
 //! Pure, without network or clock: `response`, what comes to the callback; `key_set`, the provider's keys; `jwt`, a
 //! signed token, `id_token`, `access_token` and `logout_token`, their checks; `client_auth`, how the client proves who it is;
-//! `metadata`, what the provider says about itself. With both: `fetch`, one request; `source` and `documents`, what is
-//! fetched once for all; `provider` and `providers`; `health`, what is known of them without asking; `examine`, all that
-//! a look at one finds; `bearer`, access tokens that others bring.
+//! `metadata`, what the provider says about itself. With both: `fetch`, one request, and `address`, where it may go;
+//! `source` and `documents`, what is fetched once for all; `provider` and `providers`; `health`, what is known of them
+//! without asking; `examine`, all that a look at one finds; `bearer`, access tokens that others bring.
 
 mod access_token;
+mod address;
 mod bearer;
 mod client_auth;
 mod documents;

@@ -9,6 +9,7 @@ use futures_util::{StreamExt as _, stream};
 use serde_json::{Map, Value};
 use url::Url;
 
+use super::address::{Clients, NamedHosts};
 use super::bearer::Verified;
 use super::documents::{Documents, Fetched, Wish};
 use super::fetch::{self, Endpoint, Fetcher};
@@ -40,18 +41,18 @@ pub struct Providers {
 pub(super) struct Known {
     pub(super) sources: Vec<Arc<Source>>,
     /// By all that decides how a connection is made, since each client holds the system's certificates anew.
-    clients: HashMap<(bool, FetchSettings), reqwest::Client>,
+    clients: HashMap<(bool, FetchSettings), Arc<Clients>>,
 }
 
 impl Known {
-    fn client(&mut self, loopback: bool, settings: &FetchSettings) -> Result<reqwest::Client, ProviderSetupError> {
+    fn clients(&mut self, loopback: bool, settings: &FetchSettings) -> Result<Arc<Clients>, ProviderSetupError> {
         let key = (loopback, reached(settings));
-        if let Some(client) = self.clients.get(&key) {
-            return Ok(client.clone());
+        if let Some(clients) = self.clients.get(&key) {
+            return Ok(Arc::clone(clients));
         }
-        let client = fetch::client(settings, loopback)?;
-        self.clients.insert(key, client.clone());
-        Ok(client)
+        let clients = Arc::new(Clients::new(&key.1, loopback, false)?);
+        self.clients.insert(key, Arc::clone(&clients));
+        Ok(clients)
     }
 
     fn source(&mut self, issuer: &str, url: Url, settings: &FetchSettings) -> Arc<Source> {
@@ -97,7 +98,8 @@ impl Providers {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let loopback = issuer_url.scheme() == "http";
         let fetcher = Fetcher {
-            client: known.client(loopback, &settings.fetch)?,
+            clients: known.clients(loopback, &settings.fetch)?,
+            hosts: Arc::new(NamedHosts::new(&issuer_url, &settings.fetch.endpoints)),
             clock: self.clock.clone(),
             metrics: Arc::clone(&self.metrics),
             tenant: tenant.clone(),
@@ -190,9 +192,10 @@ impl Providers {
 
 async fn fetch_metadata(source: Arc<Source>, fetcher: Fetcher) -> Result<Fetched<Metadata>, ProviderError> {
     let url = metadata::discovery_url(&source.issuer_url);
+    let hosts = Arc::clone(&fetcher.hosts);
     let read = |answer: &fetch::Answer| {
         let document: Map<String, Value> = answer.json()?;
-        let value = Metadata::read(&document, &source.issuer, &source.fetch.endpoints)?;
+        let value = Metadata::read(&document, &source.issuer, &source.fetch.endpoints, &hosts)?;
         Ok(Fetched { value, max_age: answer.max_age() })
     };
     let document = fetcher.get(Endpoint::Discovery, &url, None, read).await?;

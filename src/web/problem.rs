@@ -118,6 +118,7 @@ fn presentation(code: &str) -> (StatusCode, ErrorText) {
         | "token_answer_malformed"
         | "discovery_issuer"
         | "discovery_unsupported"
+        | "provider_address_refused"
         | "userinfo_unavailable" => (Status::BAD_GATEWAY, Text::ProviderTrouble),
         "userinfo_sub" | "response_issuer" | "response_issuer_missing" | "session_expiry_past" => {
             (Status::BAD_GATEWAY, Text::ProviderUntrusted)

@@ -212,6 +212,10 @@ fn discovery(findings: &mut Findings, found: &Examination, settings: &ProviderSe
  uses (it is {}), or change that there",
                     settings.id_token_alg.as_str()
                 ),
+                ProviderError::AddressRefused { what, .. } => format!(
+                    "the provider points into this machine or its link: let it publish its own address there. If it really \
+ is there, name it in [endpoints]: {what} = \"…\""
+                ),
                 _ => "the provider does not publish what sign-ins need: set the endpoint in [endpoints] if it has one"
                     .to_owned(),
             };
