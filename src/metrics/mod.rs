@@ -162,15 +162,15 @@ series! {
     http_requests_in_flight: IntGauge {};
     /// Open client connections.
     http_connections: IntGaugeVec { listener: LISTENERS };
-    /// Connections refused before a request was read.
+    /// Connections refused, or cut off.
     http_connections_rejected_total: IntCounterVec {
         listener: LISTENERS,
-        reason: Only(&["limit", "tls_handshake", "header_timeout"])
+        reason: Only(&["limit", "tls_handshake", "header_timeout", "requests_taken_back"])
     };
     /// Requests refused before a tenant was chosen.
     http_rejected_requests_total: IntCounterVec {
-        reason: Only(&["misdirected", "bad_forwarded_header", "path_refused", "bad_host", "connect", "header_too_large",
-            "body_too_large", "timeout"])
+        reason: Only(&["misdirected", "bad_forwarded_header", "path_refused", "bad_host", "connect", "transfer_coding",
+            "header_too_large", "body_too_large", "timeout"])
     };
     /// Redirects to a provider.
     sign_ins_started_total: IntCounterVec { tenant, provider: PROVIDERS };

@@ -1,5 +1,6 @@
 //! What a connection is doing, and until when it may: the head of a request must come in time, a client must read its
-//! answer, and a connection without requests ends. How long a request may run is not known here.
+//! answer, it must not take back more requests than it waits for, and a connection without requests ends. How long a
+//! request may run is not known here.
 
 use std::io;
 use std::pin::Pin;
@@ -13,6 +14,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 use crate::config::ServerSettings;
+
+/// How many more requests a client may take back than it waits for, on one connection of HTTP/2: twice as many as it may
+/// have open. To begin requests and take them back at once costs it nothing, and us the beginning of each (rapid reset,
+/// CVE-2023-44487).
+const MAX_TAKEN_BACK: usize = 200;
 
 /// What a connection is doing.
 #[derive(Debug)]
@@ -34,6 +40,8 @@ struct State {
     open: usize,
     /// Answers under way whose next part is not there yet: nobody waits for the client.
     starving: usize,
+    /// In HTTP/2, requests that were taken back, less those whose answer began to go out; not below 0.
+    taken_back: usize,
     /// Since when a head is on its way.
     head_since: Option<Instant>,
     /// When something last went on.
@@ -49,13 +57,23 @@ pub(super) enum Overdue {
     Request,
     /// The client's reading of an answer.
     Reading,
+    /// The client's waiting for any answer.
+    Patience,
 }
 
 impl Activity {
     /// A connection just opened: the first head is awaited.
     pub(super) fn new(settings: &ServerSettings, running: Arc<AtomicUsize>) -> Arc<Self> {
         let now = Instant::now();
-        let state = State { http2: false, handling: 0, open: 0, starving: 0, head_since: Some(now), progress: now };
+        let state = State {
+            http2: false,
+            handling: 0,
+            open: 0,
+            starving: 0,
+            taken_back: 0,
+            head_since: Some(now),
+            progress: now,
+        };
         Arc::new(Self {
             state: Mutex::new(state),
             changed: AtomicWaker::new(),
@@ -77,7 +95,7 @@ impl Activity {
         state.open += 1;
         state.head_since = None;
         self.running.fetch_add(1, Ordering::AcqRel);
-        OpenRequest { activity: Arc::clone(self), handling: true, starving: false }
+        OpenRequest { activity: Arc::clone(self), handling: true, going_out: !http2, starving: false }
     }
 
     /// Notes that something went on.
@@ -103,6 +121,9 @@ impl Activity {
 
     fn deadline(&self) -> Option<(Instant, Overdue)> {
         let state = self.state();
+        if state.taken_back > MAX_TAKEN_BACK {
+            return Some((state.progress, Overdue::Patience));
+        }
         match (state.handling + state.starving, state.open, state.head_since) {
             (0, 0, Some(since)) => Some((since + self.header_timeout, Overdue::Head)),
             (0, 0, None) => Some((state.progress + self.idle_timeout, Overdue::Request)),
@@ -140,11 +161,13 @@ impl Activity {
 pub(super) struct OpenRequest {
     activity: Arc<Activity>,
     handling: bool,
+    /// Whether the client has waited until its answer began to go out. Always in HTTP/1, where it must.
+    going_out: bool,
     starving: bool,
 }
 
 impl OpenRequest {
-    /// Notes that the answer begins.
+    /// Notes that there is an answer.
     pub(super) fn answered(&mut self) {
         if std::mem::replace(&mut self.handling, false) {
             let mut state = self.activity.state();
@@ -152,6 +175,14 @@ impl OpenRequest {
             state.progress = Instant::now();
             drop(state);
             self.activity.changed.wake();
+        }
+    }
+
+    /// Notes that the answer goes out: one with a body when that is asked for.
+    pub(super) fn goes_out(&mut self) {
+        if !std::mem::replace(&mut self.going_out, true) {
+            let mut state = self.activity.state();
+            state.taken_back = state.taken_back.saturating_sub(1);
         }
     }
 
@@ -178,8 +209,9 @@ impl OpenRequest {
 
 impl Drop for OpenRequest {
     fn drop(&mut self) {
-        self.answered();
         let mut state = self.activity.state();
+        state.handling -= usize::from(self.handling);
+        state.taken_back += usize::from(!self.going_out);
         state.starving -= usize::from(self.starving);
         state.open -= 1;
         state.progress = Instant::now();
@@ -304,6 +336,25 @@ mod tests {
         assert_eq!(awaited(&activity), None);
         drop(two);
         assert_eq!(awaited(&activity), Some(Overdue::Request));
+    }
+
+    #[tokio::test]
+    async fn a_client_may_take_requests_back_but_not_more_and_more() {
+        let activity = activity();
+        let other = activity.begin(true);
+        for _ in 0..MAX_TAKEN_BACK {
+            drop(activity.begin(true));
+        }
+        assert_eq!(awaited(&activity), None);
+        activity.begin(true).goes_out();
+        let mut answered = activity.begin(true);
+        answered.answered();
+        drop(answered);
+        assert_eq!(awaited(&activity), None, "one was waited for");
+        drop(activity.begin(true));
+        assert_eq!(awaited(&activity), Some(Overdue::Patience));
+        assert_eq!(activity.overdue().await, Overdue::Patience);
+        drop(other);
     }
 
     #[tokio::test(start_paused = true)]

@@ -136,7 +136,14 @@ pub(super) struct AnswerBody<B> {
 }
 
 impl<B> AnswerBody<B> {
-    pub(super) fn new(body: B, request: OpenRequest) -> Self {
+    pub(super) fn new(body: B, mut request: OpenRequest) -> Self
+    where
+        B: Body,
+    {
+        // Nobody asks for one that is empty.
+        if body.is_end_stream() {
+            request.goes_out();
+        }
         Self { body, request }
     }
 }
@@ -147,6 +154,7 @@ impl<B: Body + Unpin> Body for AnswerBody<B> {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let this = &mut *self;
+        this.request.goes_out();
         let polled = Pin::new(&mut this.body).poll_frame(cx);
         this.request.waits_for_us(polled.is_pending());
         polled

@@ -21,6 +21,12 @@ use crate::config::ServerSettings;
 
 /// Requests at the same time on one connection of HTTP/2.
 const MAX_STREAMS: u32 = 100;
+/// Streams of one connection of HTTP/2 that its client may have reset before we saw them, at any one time.
+const MAX_UNSEEN: usize = 20;
+/// Streams that its client may have us reset by breaking the protocol (CVE-2025-8671), in all.
+const MAX_BROKEN: usize = 100;
+/// Bytes of an answer that HTTP/2 keeps for each stream until the client reads them.
+const MAX_UNREAD: usize = 64 * 1024;
 /// The least buffer that hyper takes.
 const MIN_BUFFER: usize = 8 * 1024;
 
@@ -76,8 +82,10 @@ where
             }
             () = told_to_close.as_mut(), if !ending => {}
             overdue = activity.overdue() => {
-                if overdue == Overdue::Head {
-                    server.rejected("header_timeout");
+                match overdue {
+                    Overdue::Head => server.rejected("header_timeout"),
+                    Overdue::Patience => server.rejected("requests_taken_back"),
+                    Overdue::Request | Overdue::Reading => {}
                 }
                 if ending || overdue != Overdue::Request {
                     return;
@@ -116,6 +124,9 @@ fn builder(settings: &ServerSettings) -> auto::Builder<Streams> {
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
+        .max_pending_accept_reset_streams(MAX_UNSEEN)
+        .max_local_error_reset_streams(MAX_BROKEN)
+        .max_send_buf_size(MAX_UNREAD)
         .max_header_list_size(max_header_list)
         .keep_alive_interval(settings.idle_timeout)
         .keep_alive_timeout(settings.header_timeout);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, EXPECT, HOST};
+use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, EXPECT, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::{Body, Incoming};
 use hyper::service::Service as _;
@@ -41,6 +41,7 @@ pub(super) struct Requests {
 enum Refusal {
     Connect,
     Host,
+    Coding,
     HeaderTooLarge,
     BodyTooLarge,
     SlowClient,
@@ -51,7 +52,7 @@ enum Refusal {
 impl Refusal {
     const fn status(self) -> StatusCode {
         match self {
-            Self::Connect => StatusCode::NOT_IMPLEMENTED,
+            Self::Connect | Self::Coding => StatusCode::NOT_IMPLEMENTED,
             Self::Host => StatusCode::BAD_REQUEST,
             Self::HeaderTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -65,6 +66,7 @@ impl Refusal {
         match self {
             Self::Connect => "No connection is made from here to elsewhere.\n",
             Self::Host => "The request must name one host.\n",
+            Self::Coding => "No transfer coding is known here but chunked.\n",
             Self::HeaderTooLarge => "The head of the request is too large.\n",
             Self::BodyTooLarge => "The body of the request is too large.\n",
             Self::SlowClient => "The request took too long to arrive.\n",
@@ -78,6 +80,7 @@ impl Refusal {
         match self {
             Self::Connect => Some("connect"),
             Self::Host => Some("bad_host"),
+            Self::Coding => Some("transfer_coding"),
             Self::HeaderTooLarge => Some("header_too_large"),
             Self::BodyTooLarge => Some("body_too_large"),
             Self::SlowClient | Self::SlowAnswer => Some("timeout"),
@@ -169,7 +172,18 @@ fn broken_limit(request: &Request<Incoming>, settings: &ServerSettings) -> Optio
     if headers.len() > MAX_HEADERS || head_bytes(request) > settings.max_header_bytes {
         return Some(Refusal::HeaderTooLarge);
     }
+    if !is_plainly_coded(headers) {
+        return Some(Refusal::Coding);
+    }
     (!names_one_host(request.version(), headers)).then_some(Refusal::Host)
+}
+
+/// Whether the body is as it is, or in chunks and nothing else: hyper undoes those alone, and reads `chunked` in whatever
+/// ends with it, where other servers may not (RFC 9112, section 6.1).
+fn is_plainly_coded(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let chunked = |coding: &HeaderValue| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
+    codings.next().is_none_or(chunked) && codings.next().is_none()
 }
 
 /// About as many bytes as HTTP/1 takes for a head.

@@ -26,7 +26,9 @@ const OURS: [&str; 3] = ["FORWARDED", "X_REAL_IP", "X_REWRITE_URL"];
 pub(super) fn request<'a>(headers: &mut HeaderMap, names: impl Iterator<Item = &'a HeaderName>) {
     hop_by_hop(headers);
     let names: Vec<&HeaderName> = names.collect();
-    remove_where(headers, |name| is_ours(name) || names.iter().any(|own| same(name, own.as_str())));
+    remove_where(headers, |name| {
+        is_ours(name) || is_disguised_framing(name) || names.iter().any(|own| same(name, own.as_str()))
+    });
     // We name the host ourselves; and whether the application wants the body shows when it is asked.
     headers.remove(header::HOST);
     headers.remove(header::EXPECT);
@@ -72,6 +74,12 @@ fn is_ours(name: &HeaderName) -> bool {
     let name = name.as_str();
     let begins = |family: &str| name.len() >= family.len() && same_bytes(&name.as_bytes()[..family.len()], family);
     OURS_BEGIN.iter().any(|family| begins(family)) || OURS.iter().any(|own| same_bytes(name.as_bytes(), own))
+}
+
+/// Whether a name is one that says where a body ends, to a server that folds it alone.
+fn is_disguised_framing(name: &HeaderName) -> bool {
+    let framing = [header::CONTENT_LENGTH, header::TRANSFER_ENCODING];
+    framing.iter().any(|plain| same(name, plain.as_str()) && name != plain)
 }
 
 fn same(name: &HeaderName, other: &str) -> bool {
