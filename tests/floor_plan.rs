@@ -41,7 +41,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("aws_lc_rs", &["secret"]),
     ("argon2", &["credentials"]),
     ("bcrypt", &["credentials"]),
-    ("governor", &["local"]),
+    ("governor", &["rate_limits"]),
     ("rpassword", &["cli"]),
     ("gethostname", &["audit"]),
     ("opentelemetry", &["trace"]),

@@ -1,5 +1,5 @@
 //! Local accounts: who has one at a tenant, and whether a name and a password are theirs. Guessing is slow: see `limits`.
-//! A name that nobody has costs the same time and gets the same answer as a wrong password. The only home of `governor`.
+//! A name that nobody has costs the same time and gets the same answer as a wrong password.
 
 mod limits;
 
