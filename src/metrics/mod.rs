@@ -169,8 +169,8 @@ series! {
     };
     /// Requests refused before a tenant was chosen.
     http_rejected_requests_total: IntCounterVec {
-        reason: Only(&["misdirected", "bad_forwarded_header", "path_refused", "bad_host", "connect", "transfer_coding",
-            "header_too_large", "body_too_large", "timeout"])
+        reason: Only(&["misdirected", "bad_forwarded_header", "path_refused", "bad_target", "bad_host", "connect",
+            "transfer_coding", "header_too_large", "body_too_large", "timeout"])
     };
     /// Redirects to a provider.
     sign_ins_started_total: IntCounterVec { tenant, provider: PROVIDERS };

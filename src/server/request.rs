@@ -40,6 +40,7 @@ pub(super) struct Requests {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Refusal {
     Connect,
+    Target,
     Host,
     Coding,
     HeaderTooLarge,
@@ -53,7 +54,7 @@ impl Refusal {
     const fn status(self) -> StatusCode {
         match self {
             Self::Connect | Self::Coding => StatusCode::NOT_IMPLEMENTED,
-            Self::Host => StatusCode::BAD_REQUEST,
+            Self::Target | Self::Host => StatusCode::BAD_REQUEST,
             Self::HeaderTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::SlowClient => StatusCode::REQUEST_TIMEOUT,
@@ -65,6 +66,7 @@ impl Refusal {
     const fn text(self) -> &'static str {
         match self {
             Self::Connect => "No connection is made from here to elsewhere.\n",
+            Self::Target => "The target of the request must be a path or a URL.\n",
             Self::Host => "The request must name one host.\n",
             Self::Coding => "No transfer coding is known here but chunked.\n",
             Self::HeaderTooLarge => "The head of the request is too large.\n",
@@ -79,6 +81,7 @@ impl Refusal {
     const fn reason(self) -> Option<&'static str> {
         match self {
             Self::Connect => Some("connect"),
+            Self::Target => Some("bad_target"),
             Self::Host => Some("bad_host"),
             Self::Coding => Some("transfer_coding"),
             Self::HeaderTooLarge => Some("header_too_large"),
@@ -167,6 +170,10 @@ fn broken_limit(request: &Request<Incoming>, settings: &ServerSettings) -> Optio
     // Its target has no path, so that it would pass for `/`; and a 200 would promise a tunnel.
     if request.method() == Method::CONNECT {
         return Some(Refusal::Connect);
+    }
+    // An authority alone is for CONNECT (RFC 9112, section 3.2.3), and warp panics at it.
+    if request.uri().path_and_query().is_none() {
+        return Some(Refusal::Target);
     }
     let headers = request.headers();
     if headers.len() > MAX_HEADERS || head_bytes(request) > settings.max_header_bytes {

@@ -259,6 +259,16 @@ async fn a_request_names_exactly_one_host() {
 }
 
 #[tokio::test]
+async fn a_target_that_is_neither_a_path_nor_a_url_is_refused() {
+    let server = Running::start(settings()).await;
+    for target in ["localhost", "localhost:80", "user@localhost"] {
+        let answer = server.ask(&format!("GET {target} HTTP/1.1\r\nhost: localhost\r\n\r\n")).await;
+        assert_status(&answer, 400);
+    }
+    server.assert_metric(r#"lychgate_http_rejected_requests_total{reason="bad_target"} 3"#);
+}
+
+#[tokio::test]
 async fn targets_of_every_form_are_answered() {
     let server = Running::start(settings()).await;
     for (target, status) in [("GET http://localhost/", 200), ("OPTIONS *", 404), ("CONNECT localhost:1", 501)] {
