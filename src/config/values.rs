@@ -93,7 +93,9 @@ pub(super) fn url(text: &str, schemes: &[&str]) -> Result<Url, Refused> {
         return Err("holds a user name or password; leave it out".into());
     }
     let host = url.host_str().unwrap_or_default();
-    if scheme != url.scheme() || !rest.to_ascii_lowercase().starts_with(host) || text.contains(['\\', ' ']) {
+    // Parsers drop control characters, wherever they stand (WHATWG URL, section 4.4).
+    let odd = |c: char| c == '\\' || c == ' ' || c.is_control();
+    if scheme != url.scheme() || !rest.to_ascii_lowercase().starts_with(host) || text.contains(odd) {
         return Err("is a URL that readers may take differently; write the host in ASCII and use plain slashes".into());
     }
     Ok(url)
@@ -338,6 +340,9 @@ mod tests {
             "ftp://acme.example",
             "//acme.example",
             "https://",
+            "https://acme.example\t",
+            "https://acme\n.example",
+            "https://acme.example:8443\0",
         ] {
             assert!(safe_url(bad).is_err(), "{bad}");
         }
