@@ -10,7 +10,7 @@
 //! | 3 domain | [`tenant`], [`gateway`] | a tenant, found once a request; the one state struct |
 //! | 4 use cases | [`flow`], [`reload`] | the product in domain words, no HTTP types; changed files while it runs |
 //! | 5 the outside | [`web`], [`server`] | routes, handlers, problems; accept, limit, time out, drain |
-//! | 6 roof | [`cli`] | commands, logs, exit codes |
+//! | 6 roof | [`cli`], `fuzzing` | commands, logs, exit codes; what fuzzing tries, which is in no ordinary build |
 //! | annex | [`demo`] | the embedded provider; imports the ground floor and [`server`] only |
 
 pub mod audit;
@@ -22,6 +22,8 @@ pub mod credentials;
 pub mod demo;
 pub mod error_chain;
 pub mod flow;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod gateway;
 pub mod key_ring;
 pub mod local;

@@ -6,6 +6,8 @@
 mod audit;
 mod clashes;
 mod fault;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod identity;
 mod inputs;
 mod keys;

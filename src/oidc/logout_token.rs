@@ -19,8 +19,11 @@
 use serde_json::Value;
 
 use super::jwt::{Claims, JwtError, UnverifiedJwt};
+use super::key_set::KeySet;
 use super::{Provider, ProviderError};
 use crate::clock::Timestamp;
+use crate::config::SigningAlg;
+use crate::secret::SecretString;
 
 /// The member of `events` that makes a token a logout token.
 const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
@@ -87,14 +90,18 @@ pub struct LogoutToken {
 }
 
 /// What a logout token is compared with.
-struct Checks<'a> {
-    issuer: &'a str,
-    client_id: &'a str,
+pub(super) struct Checks<'a> {
+    pub(super) issuer: &'a str,
+    pub(super) client_id: &'a str,
+    /// The one algorithm.
+    pub(super) alg: SigningAlg,
+    /// The key of HS256.
+    pub(super) client_secret: Option<&'a SecretString>,
     /// Seconds by which clocks may differ.
-    leeway: i64,
+    pub(super) leeway: i64,
     /// Seconds that the token may be old.
-    max_age: i64,
-    now: Timestamp,
+    pub(super) max_age: i64,
+    pub(super) now: Timestamp,
 }
 
 impl Provider {
@@ -108,21 +115,43 @@ impl Provider {
         checked
     }
 
-    async fn logout_token(&self, unverified: &str) -> Result<LogoutToken, LogoutTokenError> {
+    async fn logout_token(&self, text: &str) -> Result<LogoutToken, LogoutTokenError> {
         let settings = self.settings();
-        let unverified = UnverifiedJwt::parse(unverified)?;
-        check_typ(unverified.typ())?;
+        let unverified = unverified(text)?;
         let keys = self.keys_for(&unverified, settings.id_token_alg).await?;
-        let claims = unverified.verify_with(&keys, self.client_secret(), settings.id_token_alg)?;
         let checks = Checks {
             issuer: &settings.issuer,
             client_id: &settings.client_id,
+            alg: settings.id_token_alg,
+            client_secret: self.client_secret(),
             leeway: settings.leeway,
             max_age: settings.id_token_max_age,
             now: self.now(),
         };
-        checks.check(&claims)
+        check(unverified, &keys, &checks)
     }
+}
+
+/// Takes a logout token apart.
+///
+/// # Errors
+/// It is no signed token, or of another type.
+pub(super) fn unverified(text: &str) -> Result<UnverifiedJwt<'_>, LogoutTokenError> {
+    let unverified = UnverifiedJwt::parse(text)?;
+    check_typ(unverified.typ())?;
+    Ok(unverified)
+}
+
+/// Checks a logout token; no claim leaves before every check but that of its `jti` has passed.
+///
+/// # Errors
+/// The first check that failed.
+pub(super) fn check(
+    unverified: UnverifiedJwt<'_>,
+    keys: &KeySet,
+    checks: &Checks<'_>,
+) -> Result<LogoutToken, LogoutTokenError> {
+    checks.check(&unverified.verify_with(keys, checks.client_secret, checks.alg)?)
 }
 
 /// `typ` is compared as RFC 7515, section 4.1.9, says: without regard to case, with or without `application/`.
@@ -205,7 +234,15 @@ mod tests {
         });
         change(&mut claims);
         let Value::Object(claims) = claims else { unreachable!("an object") };
-        let checks = Checks { issuer: "https://id.example/", client_id: "client", leeway: 60, max_age: 600, now: NOW };
+        let checks = Checks {
+            issuer: "https://id.example/",
+            client_id: "client",
+            alg: SigningAlg::EdDsa,
+            client_secret: None,
+            leeway: 60,
+            max_age: 600,
+            now: NOW,
+        };
         checks.check(&Claims(claims)).map_err(|error| error.code())
     }
 

@@ -16,6 +16,8 @@ mod documents;
 mod error;
 mod examine;
 mod fetch;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod health;
 mod id_token;
 mod jwt;

@@ -13,6 +13,8 @@
 mod cookie;
 mod ends;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod list;
 mod near;
 mod news;

@@ -84,14 +84,14 @@ struct Ends {
 
 /// A message, as JSON.
 #[derive(Default, Serialize, Deserialize)]
-struct Message {
+pub(super) struct Message {
     from: String,
     number: u64,
     /// By the sender's clock.
     at: u64,
     /// Tenants, and hashes of ids as base64url.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    ended: Vec<(String, String)>,
+    pub(super) ended: Vec<(String, String)>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     renewed: Vec<String>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -267,7 +267,7 @@ impl News {
 }
 
 /// What is known of another replica.
-struct Other {
+pub(super) struct Other {
     number: u64,
     heard: Instant,
 }
@@ -315,14 +315,9 @@ impl Sessions {
             tokio::select! {
                 message = messages.next() => {
                     let Some(message) = message else { return Err(StoreError::Slow) };
-                    let Ok(message) = serde_json::from_slice::<Message>(&message) else {
-                        self.news.missed();
-                        continue;
-                    };
-                    if Some(&message.from) != self.news.name.as_ref() {
-                        self.take_over(&mut others, message).await;
-                    } else if message.at >= subscribed {
-                        self.news.came_back(message.at);
+                    let own = self.hear(&mut others, &message).await;
+                    if let Some(at) = own.filter(|at| *at >= subscribed) {
+                        self.news.came_back(at);
                         heard = Instant::now();
                         self.metrics.session_news_up.set(1);
                         if !std::mem::replace(was_heard, true) {
@@ -345,9 +340,22 @@ impl Sessions {
         }
     }
 
+    /// Does what a message says. Gives the time of one that is our own.
+    pub(super) async fn hear(&self, others: &mut HashMap<String, Other>, message: &[u8]) -> Option<u64> {
+        let Ok(message) = serde_json::from_slice::<Message>(message) else {
+            self.news.missed();
+            return None;
+        };
+        if Some(&message.from) == self.news.name.as_ref() {
+            return Some(message.at);
+        }
+        self.take_over(others, message).await;
+        None
+    }
+
     /// Does what another replica tells.
     async fn take_over(&self, others: &mut HashMap<String, Other>, message: Message) {
-        let expected = others.get(&message.from).map_or(1, |other| other.number + 1);
+        let expected = others.get(&message.from).map_or(1, |other| other.number.saturating_add(1));
         // One that comes twice is known.
         if message.number > expected {
             self.news.missed();

@@ -10,6 +10,8 @@ pub mod bearer;
 mod cookies;
 mod csrf;
 mod forward_auth;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod handlers;
 mod identity_headers;
 mod local_login;

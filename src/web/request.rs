@@ -118,6 +118,27 @@ fn request_id(headers: &HeaderMap, trusted: bool) -> String {
 }
 
 impl Request {
+    /// A request of which nothing but its headers is looked at.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn of_headers(headers: HeaderMap) -> Self {
+        Self {
+            id: OnceLock::new(),
+            trace: None,
+            method: Method::GET,
+            path: "/".to_owned(),
+            query: None,
+            headers,
+            peer: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+            is_from_trusted_proxy: false,
+            authority: Ok(None),
+            visitor: Err(VisitorError::Host),
+            body: None,
+            limits: None,
+            tunnel: None,
+            stale: AtomicBool::new(false),
+        }
+    }
+
     /// The request's id.
     pub(super) fn id(&self) -> &str {
         self.shared_id()

@@ -17,6 +17,8 @@ use tracing::Instrument as _;
 pub(super) use self::embedded::AT_ONCE;
 use self::embedded::Embedded;
 use self::redis::Redis;
+#[cfg(any(test, fuzzing))]
+pub(super) use self::redis::{Ended, found, listed};
 use super::error::{ExamineError, OpenError, StoreError};
 use super::news::Messages;
 use super::record::{Row, Touch};

@@ -41,6 +41,8 @@ const NO_REPLICA: Duration = Duration::from_secs(1);
 const AT_ONCE: usize = 32;
 /// Keys that Redis looks at in one step of a list.
 const SCANNED_AT_ONCE: usize = 1000;
+/// What a request needs of a session.
+const FOUND: &[&str] = &["seen", "record", "refresh"];
 /// What a list tells of a session.
 const LISTED: &[&str] = &["ring", "seen", "ends", "summary", "refresh"];
 /// Attempts to change a user's record that others change at the same time.
@@ -51,7 +53,7 @@ const SUBSCRIBED_WITHIN: Duration = Duration::from_secs(1);
 const PROBES: u32 = 64;
 
 /// What a session's end tells: whether it was there, how many replicas there are, the session's indexes.
-type Ended = (bool, u32, Option<Vec<u8>>, Option<Vec<u8>>);
+pub(in crate::session) type Ended = (bool, u32, Option<Vec<u8>>, Option<Vec<u8>>);
 
 /// Sessions, used attempts and users in Redis; cheap to clone.
 #[derive(Clone)]
@@ -146,10 +148,7 @@ impl Redis {
     }
 
     pub(super) async fn find(&self, tenant: &TenantId, id_hash: [u8; 32]) -> Result<Option<StoredSession>, StoreError> {
-        let mut fields = self.read(tenant, &id_hash, &["seen", "record", "refresh"]).await?.into_iter();
-        let [seen, record, refresh_token] = [(); 3].map(|()| fields.next().flatten());
-        let last_seen_at = number(seen.as_deref());
-        Ok(last_seen_at.zip(record).map(|(last_seen_at, record)| StoredSession { last_seen_at, record, refresh_token }))
+        Ok(found(self.read(tenant, &id_hash, FOUND).await?))
     }
 
     async fn read(
@@ -462,8 +461,15 @@ fn eval(script: &str, keys: &[&str]) -> Cmd {
     eval
 }
 
+/// A session, of its fields [`FOUND`]; `None` if it is gone.
+pub(in crate::session) fn found(fields: Vec<Option<Vec<u8>>>) -> Option<StoredSession> {
+    let mut fields = fields.into_iter();
+    let [seen, record, refresh_token] = [(); 3].map(|()| fields.next().flatten());
+    Some(StoredSession { last_seen_at: number(seen.as_deref())?, record: record?, refresh_token })
+}
+
 /// A session of a list, of its fields [`LISTED`]; `None` if it is gone.
-fn listed(id_hash: [u8; 32], fields: Vec<Option<Vec<u8>>>) -> Option<Listed> {
+pub(in crate::session) fn listed(id_hash: [u8; 32], fields: Vec<Option<Vec<u8>>>) -> Option<Listed> {
     let mut fields = fields.into_iter();
     let [ring, seen, ends, summary, refresh_token] = [(); 5].map(|()| fields.next().flatten());
     Some(Listed {
