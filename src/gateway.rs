@@ -2,10 +2,12 @@
 //! a request is for. It never changes; a reload makes another of it, which shares what lives on.
 
 mod keys;
+mod limits;
 mod live;
 mod pulse;
 mod reloads;
 pub mod renewals;
+mod work;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -14,13 +16,16 @@ use std::sync::Arc;
 use url::Url;
 
 pub use self::keys::key_ring;
+use self::limits::Tally;
+pub use self::limits::{Act, Limited};
 pub use self::live::LiveGateway;
 pub use self::pulse::{Pulse, StorePulse};
 pub use self::reloads::{Rejection, ReloadOutcome, ReloadResult, Trigger};
 use self::renewals::Renewals;
+pub use self::work::Work;
 use crate::audit::{self, Audit, Event, Kind};
 use crate::clock::Clock;
-use crate::config::{OnInvalidTenant, Settings, TenantSettings};
+use crate::config::{LimitSettings, OnInvalidTenant, Settings, TenantSettings};
 use crate::key_ring::{KeyFileError, KeyRing, MalformedKey};
 use crate::local::PasswordDesk;
 use crate::metrics::Metrics;
@@ -31,6 +36,7 @@ use crate::request_path::RequestPath;
 use crate::session::{OpenError, Sessions};
 use crate::tenant::{Place, ReturnTo, ReturnToError, Tenant, TenantError};
 use crate::tenant_id::TenantId;
+use crate::turnstile::Turnstile;
 
 /// Everything a request may need.
 #[derive(Debug)]
@@ -64,6 +70,9 @@ pub struct Gateway {
     /// Whether serving no tenant at all is meant.
     pub allow_no_tenants: bool,
     metrics_allow: Networks,
+    limits: LimitSettings,
+    tally: Arc<Tally>,
+    turnstile: Arc<Turnstile>,
 }
 
 /// Why the gateway could not be set up.
@@ -138,6 +147,8 @@ impl Gateway {
         for tenant in &tenants {
             tenant.introduce(&metrics);
         }
+        let turnstile = Arc::new(Turnstile::new(settings.server.max_new_work));
+        sessions.wait_at(Arc::clone(&turnstile));
         sessions.report_to(Arc::clone(&audit));
         audit.record(Event::new(Kind::ConfigApplied).trigger(Trigger::Startup.as_str()).count(tenants.len()));
         metrics.tenants.with_label_values(&["active"]).set(tenants.len() as i64);
@@ -150,6 +161,8 @@ impl Gateway {
             sessions,
             passwords: Arc::new(PasswordDesk::new(clock.clone())),
             renewals: Renewals::new(clock.clone()),
+            tally: Arc::new(Tally::new(&clock)),
+            turnstile,
             audit,
             pages,
             metrics,
@@ -158,6 +171,7 @@ impl Gateway {
             list_tenants: settings.list_tenants,
             allow_no_tenants: settings.allow_no_tenants,
             metrics_allow: settings.metrics_allow.clone(),
+            limits: settings.limits.clone(),
         })
     }
 
@@ -179,6 +193,8 @@ impl Gateway {
             passwords: self.passwords.clone(),
             audit: self.audit.clone(),
             renewals: self.renewals.clone(),
+            tally: self.tally.clone(),
+            turnstile: self.turnstile.clone(),
             pulse: self.pulse.clone(),
             pages,
             metrics: self.metrics.clone(),
@@ -187,6 +203,7 @@ impl Gateway {
             list_tenants: settings.list_tenants,
             allow_no_tenants: settings.allow_no_tenants,
             metrics_allow: settings.metrics_allow.clone(),
+            limits: settings.limits.clone(),
         }
     }
 

@@ -4,7 +4,7 @@
 //!
 //! | floor | modules | what they are |
 //! | --- | --- | --- |
-//! | 0 ground | [`clock`], [`secret`], [`key_ring`], [`tenant_id`], [`claims`], [`net`], [`metrics`], [`request_path`], [`error_chain`], [`credentials`], [`trace`], [`pages`], [`rate_limits`] | time, secrets, the keys that others derive from, the validated slug, claims in little memory, hashes of passwords, spans for a collector, how often something may be done, addresses, every Prometheus series, the one form of a path, an error with its causes, templates → HTML |
+//! | 0 ground | [`clock`], [`secret`], [`key_ring`], [`tenant_id`], [`claims`], [`net`], [`metrics`], [`request_path`], [`error_chain`], [`credentials`], [`trace`], [`pages`], [`rate_limits`], [`turnstile`] | time, secrets, the keys that others derive from, the validated slug, claims in little memory, hashes of passwords, spans for a collector, how often something may be done, where new work waits, addresses, every Prometheus series, the one form of a path, an error with its causes, templates → HTML |
 //! | 1 asked for | [`config`] | settings: raw → resolved and checked, all faults at once |
 //! | 2 skills | [`oidc`], [`session`], [`policy`], [`local`], [`upstream`], [`audit`] | unaware of one another: the protocol; the record and its stores; who may pass; local accounts; the applications behind us; what happened, line by line |
 //! | 3 domain | [`tenant`], [`gateway`] | a tenant, found once a request; the one state struct |
@@ -41,5 +41,6 @@ pub mod session;
 pub mod tenant;
 pub mod tenant_id;
 pub mod trace;
+pub mod turnstile;
 pub mod upstream;
 pub mod web;

@@ -121,10 +121,46 @@ pub(super) const SETTINGS: &[Key] = &[
     with("server.request_timeout", r#""30s""#, "How long a request may take in all, its body included."),
     with("server.idle_timeout", r#""75s""#, "How long a connection may do nothing."),
     with("server.max_connections", "10000", "Open connections at the same time."),
+    with(
+        "server.max_new_work",
+        "1000",
+        "Sign-ins, callbacks, reads of sessions, verifications of tokens and logout requests that wait or are under way; more get 503.",
+    ),
     with("server.max_header_bytes", r#""32KiB""#, "Size of a request's head."),
     with("server.max_body_bytes", r#""256KiB""#, "Size of a request's body on our own routes."),
     with("server.drain_delay", r#""5s""#, "How long /readyz says no, after SIGTERM, before connections are refused."),
     with("server.drain_timeout", r#""20s""#, "How long requests may then go on."),
+    with(
+        "limits.sign_ins_per_address",
+        "600",
+        "Sign-ins that one client address (half an IPv6 address) may start at a tenant in a minute; 0: any number.",
+    ),
+    with(
+        "limits.sign_ins",
+        "6000",
+        "Sign-ins that may be started at a tenant in a minute, by all together; 0: any number.",
+    ),
+    with(
+        "limits.failed_callbacks_per_address",
+        "120",
+        "Callbacks of one address that may fail in a minute before it is refused others; 0: any number.",
+    ),
+    with("limits.failed_callbacks", "3000", "The same of all addresses together, at a tenant."),
+    with(
+        "limits.failed_bearers_per_address",
+        "600",
+        "Bearers of one address that may be no good in a minute before unknown ones are refused; 0: any number.",
+    ),
+    with(
+        "limits.logout_requests_per_address",
+        "6000",
+        "Logout requests, by back and front channel, that one address may send in a minute; 0: any number.",
+    ),
+    with(
+        "limits.logout_requests",
+        "0",
+        "The same of all addresses together, at a tenant; any number, or strangers could keep the provider's from us.",
+    ),
     none("tls.certificate_file", r#""tls.crt""#, "The certificate chain, PEM; read anew when it changes."),
     none("tls.key_file", r#""tls.key""#, "The certificate's private key, PEM."),
     with("reload.watch", "true", "Whether changed files are taken over as soon as they are written."),
@@ -164,6 +200,13 @@ pub const RELOADABLE: &[&str] = &[
     "list_tenants",
     "on_invalid_tenant",
     "allow_no_tenants",
+    "limits.sign_ins_per_address",
+    "limits.sign_ins",
+    "limits.failed_callbacks_per_address",
+    "limits.failed_callbacks",
+    "limits.failed_bearers_per_address",
+    "limits.logout_requests_per_address",
+    "limits.logout_requests",
 ];
 
 /// The keys of one local account.
@@ -283,6 +326,29 @@ pub(super) const TENANT: &[Key] = &[
         "false",
         "Whether a session ends when the provider refuses its refresh token; its tokens end in any case.",
     ),
+    none(
+        "limits.sign_ins_per_address",
+        "600",
+        "Replaces limits.sign_ins_per_address of lychgate.toml for this tenant.",
+    ),
+    none("limits.sign_ins", "6000", "Replaces limits.sign_ins of lychgate.toml for this tenant."),
+    none(
+        "limits.failed_callbacks_per_address",
+        "120",
+        "Replaces limits.failed_callbacks_per_address of lychgate.toml for this tenant.",
+    ),
+    none("limits.failed_callbacks", "3000", "Replaces limits.failed_callbacks of lychgate.toml for this tenant."),
+    none(
+        "limits.failed_bearers_per_address",
+        "600",
+        "Replaces limits.failed_bearers_per_address of lychgate.toml for this tenant.",
+    ),
+    none(
+        "limits.logout_requests_per_address",
+        "6000",
+        "Replaces limits.logout_requests_per_address of lychgate.toml for this tenant.",
+    ),
+    none("limits.logout_requests", "0", "Replaces limits.logout_requests of lychgate.toml for this tenant."),
     none("access.emails", r#"["ada@acme.example"]"#, "Who may sign in, by verified e-mail address."),
     none(
         "access.email_domains",

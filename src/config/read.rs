@@ -11,8 +11,9 @@ use super::keys::{SETTINGS, TENANT};
 use super::layers::{self, Layer, Origin};
 use super::reader::Reader;
 use super::{
-    Fault, Faults, LogFormat, LogSettings, MetricsSettings, OnInvalidTenant, OnStoreFailure, Reading, ReloadSettings,
-    ServerSettings, Settings, Sources, TenantSettings, TlsSettings, audit, clashes, store, tenant_files, values,
+    Fault, Faults, LimitSettings, LogFormat, LogSettings, MetricsSettings, OnInvalidTenant, OnStoreFailure, Reading,
+    ReloadSettings, ServerSettings, Settings, Sources, TenantSettings, TlsSettings, audit, clashes, store,
+    tenant_files, values,
 };
 use crate::key_ring::RingKey;
 use crate::net::{self, Networks};
@@ -197,11 +198,13 @@ pub(super) fn read_settings(reader: &mut Reader<'_>) -> Settings {
             request_timeout: reader.duration("server.request_timeout", &seconds(1, minute * 60)).unwrap_or(minute),
             idle_timeout: reader.duration("server.idle_timeout", &seconds(1, minute * 60)).unwrap_or(minute),
             max_connections: reader.count("server.max_connections", &(1..=1_000_000)).unwrap_or(1) as usize,
+            max_new_work: reader.count("server.max_new_work", &(1..=1_000_000)).unwrap_or(1) as usize,
             max_header_bytes: reader.size("server.max_header_bytes", &(8192..=(1 << 20))).unwrap_or(8192) as usize,
             max_body_bytes: reader.size("server.max_body_bytes", &(8192..=(1 << 30))).unwrap_or(8192) as usize,
             drain_delay: reader.duration("server.drain_delay", &seconds(0, minute * 10)).unwrap_or(minute),
             drain_timeout: reader.duration("server.drain_timeout", &seconds(0, minute * 60)).unwrap_or(minute),
         },
+        limits: LimitSettings::read(reader),
         tls: tls(reader),
         reload: ReloadSettings {
             watch: reader.flag("reload.watch").unwrap_or_default(),

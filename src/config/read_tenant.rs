@@ -13,9 +13,9 @@ use super::read::LONGEST;
 use super::read_policy;
 use super::reader::Reader;
 use super::{
-    ApiSettings, AuthorizeParams, ClientAuth, Fault, FetchSettings, Look, ProviderSettings, ResponseMode,
-    SessionLimits, Settings, SignInSettings, SignOutSettings, SigningAlg, Sources, TenantSettings, local_users,
-    read_upstream, tokens, values,
+    ApiSettings, AuthorizeParams, ClientAuth, Fault, FetchSettings, LimitSettings, Look, ProviderSettings,
+    ResponseMode, SessionLimits, Settings, SignInSettings, SignOutSettings, SigningAlg, Sources, TenantSettings,
+    local_users, read_upstream, tokens, values,
 };
 use crate::secret::SecretString;
 use crate::tenant_id::TenantId;
@@ -129,6 +129,7 @@ pub(super) fn tenant(reader: &mut Reader<'_>, id: TenantId, public_url: Option<&
         api,
         local_users: local_users::users(reader),
         session: session(reader),
+        limits: LimitSettings::read(reader),
         tokens,
         sign_out: SignOutSettings {
             at_provider: reader.flag("logout_at_provider").unwrap_or_default(),

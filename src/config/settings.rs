@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::{AuditSettings, StoreSettings, TenantSettings};
+use super::{AuditSettings, LimitSettings, StoreSettings, TenantSettings};
 use crate::net::Networks;
 use crate::secret::SecretString;
 
@@ -47,6 +47,8 @@ pub struct Settings {
     pub log: LogSettings,
     /// Limits and times of the listener.
     pub server: ServerSettings,
+    /// How often something may be done, where a tenant says nothing else.
+    pub limits: LimitSettings,
     /// Certificate and key, if we speak TLS ourselves.
     pub tls: Option<TlsSettings>,
     /// How changed files are noticed.
@@ -103,6 +105,8 @@ pub struct ServerSettings {
     pub idle_timeout: Duration,
     /// Open connections at the same time.
     pub max_connections: usize,
+    /// Requests that need more than a look into memory, waiting or under way at the same time.
+    pub max_new_work: usize,
     /// Bytes of a request's head.
     pub max_header_bytes: usize,
     /// Bytes of a request's body on our own routes.

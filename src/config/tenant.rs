@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::{IdentitySettings, PolicySettings, TokenSettings, UpstreamSettings, values};
+use super::{IdentitySettings, LimitSettings, PolicySettings, TokenSettings, UpstreamSettings, values};
 use crate::credentials::PasswordHash;
 use crate::secret::{ExposeSecret as _, SecretString, base64url, sha256};
 use crate::tenant_id::TenantId;
@@ -30,6 +30,8 @@ pub struct TenantSettings {
     pub local_users: Vec<LocalUser>,
     /// How long a session lives.
     pub session: SessionLimits,
+    /// How often something may be done, where the process's settings are not good enough.
+    pub limits: LimitSettings,
     /// What becomes of a session's tokens.
     pub tokens: TokenSettings,
     /// How a sign-out goes on at the provider.

@@ -74,6 +74,23 @@ fn the_least_tenant_is_an_auth0_tenant_with_the_defaults() {
 }
 
 #[test]
+fn a_tenant_s_limits_go_before_those_of_all_and_zero_is_none() {
+    let tenant = format!("{ACME}[limits]\nsign_ins = 7\nfailed_callbacks = 0\n");
+    let settings = Folder::with(&[
+        ("lychgate.toml", "[limits]\nsign_ins = 70\nsign_ins_per_address = 0\n"),
+        ("tenants/acme.toml", &tenant),
+    ])
+    .good();
+    let most = |limit| settings.limits.most(&settings.tenants[0].limits, limit).map(std::num::NonZeroU32::get);
+    assert_eq!(most(Limit::SignIns), Some(7));
+    assert_eq!(most(Limit::FailedCallbacks), None);
+    assert_eq!(most(Limit::SignInsPerAddress), None);
+    assert_eq!(most(Limit::FailedBearersPerAddress), Some(600), "the default");
+    refused(&format!("{ACME}[limits]\nsign_ins = -1\n"), "limits.sign_ins", "whole number");
+    refused(&format!("{ACME}[limits]\nsign_ins = 100001\n"), "limits.sign_ins", "from 0 to 100000");
+}
+
+#[test]
 fn tenants_are_written_in_three_formats() {
     let yaml = "issuer: https://id.example/realm\nclient_id: abc\nclient_secret: x1\n";
     let json = r#"{"domain": "c.eu.auth0.com", "client_id": "abc", "client_secret": "x2"}"#;

@@ -193,8 +193,12 @@ series! {
     /// Requests that were not met because somebody asks too often, or too many ask at once.
     rate_limited_requests_total: IntCounterVec {
         tenant,
-        limit: Only(&["local_name", "local_address", "local_passwords", "renewals"])
+        limit: Only(&["sign_ins_per_address", "sign_ins", "failed_callbacks_per_address", "failed_callbacks",
+            "failed_bearers_per_address", "logout_requests_per_address", "logout_requests", "local_name", "local_address",
+            "local_passwords", "renewals"])
     };
+    /// Requests for new work that were turned away because there was too much of it.
+    requests_shed_total: IntCounterVec { work: Only(&["sign_in", "callback", "session", "bearer", "logout_request"]) };
     /// Renewals of a session's tokens that the provider was asked for, by result.
     token_refreshes_total: IntCounterVec {
         tenant,

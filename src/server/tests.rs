@@ -29,6 +29,7 @@ pub(super) fn settings() -> ServerSettings {
         request_timeout: long,
         idle_timeout: long * 2,
         max_connections: 100,
+        max_new_work: 100,
         max_header_bytes: 16 * 1024,
         max_body_bytes: 64 * 1024,
         drain_delay: Duration::ZERO,

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 use rusqlite::{ErrorCode, ffi};
 
+use crate::turnstile::Overloaded;
+
 /// Why Redis could not be looked at.
 #[derive(Debug, thiserror::Error)]
 pub enum ExamineError {
@@ -47,6 +49,9 @@ pub enum StoreError {
     /// Anything else Redis says.
     #[error("Redis failed")]
     Redis(#[source] Arc<RedisError>),
+    /// There is too much else to do to ask the store.
+    #[error(transparent)]
+    Overloaded(#[from] Overloaded),
     /// The process is on its way out.
     #[error("the session store is closed")]
     Closed,
@@ -67,6 +72,7 @@ impl StoreError {
             Self::Unreachable(_) => "unreachable",
             Self::ReadOnly => "read_only",
             Self::Denied(_) => "denied",
+            Self::Overloaded(_) => "overloaded",
             Self::Closed => "closed",
             Self::Redis(_) | Self::Other(_) => "error",
         }

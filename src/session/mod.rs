@@ -58,6 +58,7 @@ use crate::key_ring::{KeyId, KeyRing, RingKey, TenantKeys};
 use crate::metrics::{IntCounter, Metrics, NO_TENANT};
 use crate::secret::{ExposeSecret as _, SecretString, base64url, sha256};
 use crate::tenant_id::TenantId;
+use crate::turnstile::{Overloaded, Pass, Turnstile};
 
 /// How long a used attempt is remembered, in seconds: as long as its cookie could come back.
 const ATTEMPT_KEPT: i64 = 600;
@@ -112,6 +113,7 @@ pub struct Sessions {
     misses: IntCounter,
     ends: Arc<watch::Ends>,
     audit: OnceLock<Arc<Audit>>,
+    turnstile: OnceLock<Arc<Turnstile>>,
 }
 
 impl Sessions {
@@ -153,7 +155,34 @@ impl Sessions {
         let looked_up = |result| metrics.cache_requests_total.with_label_values(&["sessions", result]);
         let (hits, misses) = (looked_up("hit"), looked_up("miss"));
         let ends = Arc::new(watch::Ends::new());
-        Ok(Arc::new(Self { ring, clock, metrics, store, near, news, hits, misses, ends, audit: OnceLock::new() }))
+        Ok(Arc::new(Self {
+            ring,
+            clock,
+            metrics,
+            store,
+            near,
+            news,
+            hits,
+            misses,
+            ends,
+            audit: OnceLock::new(),
+            turnstile: OnceLock::new(),
+        }))
+    }
+
+    /// Lets reads of sessions that are not in memory wait there from now on; once.
+    pub fn wait_at(&self, turnstile: Arc<Turnstile>) {
+        // Two would not know of one another.
+        let _ = self.turnstile.set(turnstile);
+    }
+
+    async fn enter(&self) -> Result<Option<Pass<'_>>, Overloaded> {
+        let Some(turnstile) = self.turnstile.get() else { return Ok(None) };
+        let entered = turnstile.enter().await;
+        if entered.is_err() {
+            self.metrics.requests_shed_total.with_label_values(&["session"]).inc();
+        }
+        entered.map(Some)
     }
 
     /// What the masters of Redis say about themselves, for an operator.
@@ -231,6 +260,7 @@ impl Sessions {
             self.hits.inc();
         } else {
             self.misses.inc();
+            let _pass = self.enter().await?;
             let loaded = self.load(&ring, lock(), Read { since: None, tokens: false }).await?;
             is_stale = loaded.as_ref().is_some_and(|loaded| loaded.is_stale);
             found = loaded.map(|loaded| loaded.session);

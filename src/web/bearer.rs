@@ -5,11 +5,13 @@
 //! no good is refused even where a good session comes with it, and on public paths: whoever sends one means it.
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::{HeaderMap, header};
 
 use super::Problem;
+use crate::gateway::{Act, Gateway, Work};
 use crate::oidc::{AccessToken, BearerError};
 use crate::policy::{Decision, StepUp, Verdict};
 use crate::tenant::Tenant;
@@ -22,11 +24,17 @@ pub(super) fn is_there(headers: &HeaderMap) -> bool {
     headers.get_all(header::AUTHORIZATION).iter().any(|value| after_scheme(value.as_bytes()).is_some())
 }
 
-/// The access token that the request brings for this tenant, checked; none if it brings none, or the tenant has no API.
+/// The access token that the request of a client at `address` brings for this tenant, checked; none if it brings none, or
+/// the tenant has no API. One that was good before is not limited.
 ///
 /// # Errors
 /// It is no good, or cannot be checked now.
-pub async fn token(headers: &HeaderMap, tenant: &Tenant) -> Result<Option<Arc<AccessToken>>, Problem> {
+pub async fn token(
+    gateway: &Gateway,
+    tenant: &Tenant,
+    headers: &HeaderMap,
+    address: IpAddr,
+) -> Result<Option<Arc<AccessToken>>, Problem> {
     let Some(bearer) = &tenant.bearer else { return Ok(None) };
     if !is_there(headers) {
         return Ok(None);
@@ -38,9 +46,16 @@ pub async fn token(headers: &HeaderMap, tenant: &Tenant) -> Result<Option<Arc<Ac
     let Some(unverified) = unverified(headers) else {
         return refused(Problem::new("bearer_malformed"), "there must be one Authorization header, with one token");
     };
+    if let Some(token) = bearer.checked_before(unverified) {
+        return Ok(Some(token));
+    }
+    let limited = |limited| Problem { challenge: Some(scheme(tenant)), ..Problem::from(limited) };
+    gateway.may_try(tenant, Act::FailedBearer, address).map_err(limited)?;
+    let _pass = gateway.begin(Work::Bearer).await?;
     match bearer.check(unverified).await {
         Ok(token) => Ok(Some(token)),
         Err(BearerError::Token(error)) => {
+            gateway.count_failure(tenant, Act::FailedBearer, address);
             let why = error.to_string();
             refused(Problem::new(error.code()).because(error), &why)
         }

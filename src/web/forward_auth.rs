@@ -207,10 +207,13 @@ async fn judge<'q>(
     let (tenant, original, place) = asked(gateway, request, question)?;
     let cookies = Cookies::of(tenant, &place);
     let address = client(request, tenant)?;
-    let token = match bearer::token(request.headers(), tenant).await {
+    let token = match bearer::token(gateway, tenant, request.headers(), address).await {
         Ok(token) => token,
         Err(problem) => {
             let outcome = if problem.challenge.is_some() { "invalid_token" } else { "unavailable" };
+            // nginx hands on no 429.
+            let limited = question.flavour == Flavour::Nginx && problem.code == "rate_limited";
+            let problem = if limited { Problem { code: "bearer_limited", ..problem } } else { problem };
             return Err(Denial::new(outcome, problem).at(place));
         }
     };

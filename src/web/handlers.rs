@@ -22,7 +22,7 @@ use crate::flow::attempt::AttemptId;
 use crate::flow::callback::{self, Callback, CallbackError, Finished};
 use crate::flow::sign_in::{self, SignInRequest};
 use crate::flow::sign_out;
-use crate::gateway::Gateway;
+use crate::gateway::{Act, Gateway, Work};
 use crate::oidc::AuthorizationResponse;
 use crate::pages::{Dashboard, Page, SessionEnd, SessionTimes};
 use crate::request_path::RequestPath;
@@ -77,7 +77,7 @@ pub(super) async fn tenant(
         ("/login", &Method::GET) => ("login", Box::pin(login(scope, None)).await),
         ("/login/local", _) if tenant.accounts.is_some() => ("login_local", local_login::answer(scope).await),
         ("/signup", &Method::GET) => ("signup", login(scope, Some("signup")).await),
-        ("/callback", &Method::GET | &Method::POST) => ("callback", Box::pin(callback(scope)).await),
+        ("/callback", &Method::GET | &Method::POST) => ("callback", Box::pin(counted_callback(scope)).await),
         ("/dashboard", _) if reads => ("dashboard", dashboard(scope).await),
         ("/session", _) if reads => ("session", tokens::session(scope).await),
         ("/session/refresh", &Method::POST) => ("session_refresh", tokens::refresh(scope).await),
@@ -141,6 +141,8 @@ async fn login(scope: Scope<'_>, screen_hint: Option<&str>) -> Answer {
     if scope.request.is_prefetch() {
         return Ok(answers::empty(StatusCode::NO_CONTENT));
     }
+    scope.gateway.count(scope.tenant, Act::SignIn, scope.request.client())?;
+    let _pass = scope.gateway.begin(Work::SignIn).await?;
     let mut request = sign_in_request(scope.request, screen_hint)?;
     if request.unverified_return_to.is_some() && scope.session().await?.is_none() {
         refuse_loop(&scope)?;
@@ -202,6 +204,20 @@ const fn callback_methods(tenant: &Tenant) -> &'static str {
         ResponseMode::Query => "GET",
         ResponseMode::FormPost => "GET, POST",
     }
+}
+
+/// Finishes a sign-in, unless too many of the client's came to nothing. What the provider or the store is to blame for
+/// is no failure of theirs.
+async fn counted_callback(scope: Scope<'_>) -> Answer {
+    let (gateway, tenant, address) = (scope.gateway, scope.tenant, scope.request.client());
+    gateway.may_try(tenant, Act::FailedCallback, address)?;
+    let _pass = gateway.begin(Work::Callback).await?;
+    let answer = callback(scope).await;
+    let status = answer.as_ref().map_or_else(|problem| problem.presentation().0, Response::status);
+    if status.is_client_error() {
+        gateway.count_failure(tenant, Act::FailedCallback, address);
+    }
+    answer
 }
 
 /// Finishes a sign-in. The answer counts only where it was asked to be: in the query, or in a form.

@@ -10,13 +10,17 @@ use crate::error_chain::chain;
 use crate::flow::callback::CallbackError;
 use crate::flow::local_sign_in::LocalSignInError;
 use crate::flow::sign_in::SignInError;
+use crate::gateway::Limited;
 use crate::gateway::renewals::RenewalError;
 use crate::local::LocalError;
 use crate::pages::ErrorText;
 use crate::session::StoreError;
+use crate::turnstile::Overloaded;
 
 /// When to ask again while the session store is in trouble.
 const STORE_RETRY: Duration = Duration::from_secs(5);
+/// When to ask again while there is too much to do.
+const OVERLOAD_RETRY: Duration = Duration::from_secs(2);
 
 /// A failure on its way to the client.
 #[derive(Debug)]
@@ -79,7 +83,8 @@ impl Problem {
                 Kind::CsrfRejected
             }
             "local_limited" | "renewals_limited" => Kind::RateLimited,
-            "bearer_scope" | "bearer_denied" | "bearer_step_up" => return None,
+            // Limits tell of themselves, now and then.
+            "bearer_scope" | "bearer_denied" | "bearer_step_up" | "bearer_limited" => return None,
             code if code.starts_with("bearer_") => {
                 return Some(Event::new(Kind::TokenRejected).token("bearer").reason(code));
             }
@@ -123,7 +128,7 @@ fn presentation(code: &str) -> (StatusCode, ErrorText) {
         "userinfo_sub" | "response_issuer" | "response_issuer_missing" | "session_expiry_past" => {
             (Status::BAD_GATEWAY, Text::ProviderUntrusted)
         }
-        "local_limited" => (Status::TOO_MANY_REQUESTS, Text::TooManyTries),
+        "local_limited" | "rate_limited" => (Status::TOO_MANY_REQUESTS, Text::TooManyTries),
         "local_busy" => (Status::SERVICE_UNAVAILABLE, Text::Unavailable),
         "form_foreign" => (Status::FORBIDDEN, Text::FormExpired),
         "form_expired" => (Status::BAD_REQUEST, Text::FormExpired),
@@ -156,7 +161,7 @@ fn presentation(code: &str) -> (StatusCode, ErrorText) {
         "upstream_unreachable" | "upstream_failed" => (Status::BAD_GATEWAY, Text::UpstreamTrouble),
         "upstream_slow" => (Status::GATEWAY_TIMEOUT, Text::UpstreamTrouble),
         "misdirected" => (Status::MISDIRECTED_REQUEST, Text::Misdirected),
-        "store_unavailable" | "renewals_limited" | "audit_unavailable" => {
+        "store_unavailable" | "renewals_limited" | "audit_unavailable" | "overloaded" => {
             (Status::SERVICE_UNAVAILABLE, Text::Unavailable)
         }
         _ => (Status::INTERNAL_SERVER_ERROR, Text::Internal),
@@ -217,8 +222,23 @@ impl From<Unwritten> for Problem {
     }
 }
 
+impl From<Limited> for Problem {
+    fn from(error: Limited) -> Self {
+        Self { retry_after: Some(error.retry_after), ..Self::new("rate_limited") }.because(error)
+    }
+}
+
+impl From<Overloaded> for Problem {
+    fn from(error: Overloaded) -> Self {
+        Self { retry_after: Some(OVERLOAD_RETRY), ..Self::new("overloaded") }.because(error)
+    }
+}
+
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
+        if let StoreError::Overloaded(overloaded) = error {
+            return overloaded.into();
+        }
         Self { retry_after: Some(STORE_RETRY), ..Self::new("store_unavailable") }.because(error)
     }
 }

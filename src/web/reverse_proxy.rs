@@ -79,10 +79,10 @@ impl Passage<'_> {
             limits.lift(self.upstream.settings.max_body);
         }
         let upgrades = self.request.wants_web_socket();
-        let token = bearer::token(self.request.headers(), self.tenant).await?;
+        let address = self.request.client();
+        let token = bearer::token(self.gateway, self.tenant, self.request.headers(), address).await?;
         let (session, no_token) = if token.is_some() { (None, None) } else { self.session().await? };
         let method = self.request.method().clone();
-        let address = self.request.client();
         let by_token = token.is_some();
         let knock = Knock { method: method.as_str(), host, path: below, address, token, session };
         let mut permit = match access::admit(self.gateway, self.tenant, knock) {

@@ -161,7 +161,10 @@ impl Scene {
             Who::Script => {
                 let mut headers = http::HeaderMap::new();
                 headers.insert("authorization", format!("Bearer {}", self.bearer).parse().unwrap());
-                let token = lychgate::web::bearer::token(&headers, tenant).await.unwrap().unwrap();
+                let token = lychgate::web::bearer::token(&self.world.gateway, tenant, &headers, [127, 0, 0, 1].into())
+                    .await
+                    .unwrap()
+                    .unwrap();
                 (Some(token.claims.clone()), Some(token.scope.clone()))
             }
         };

@@ -43,7 +43,7 @@ async fn said(world: &World, id: &str, authorizations: &[&str]) -> Result<Option
     for value in authorizations {
         headers.append(AUTHORIZATION, HeaderValue::from_str(value).unwrap());
     }
-    bearer::token(&headers, &tenant(world, id)).await
+    bearer::token(&world.gateway, &tenant(world, id), &headers, Ipv4Addr::LOCALHOST.into()).await
 }
 
 async fn brought(world: &World, token: &str) -> Result<Arc<AccessToken>, Problem> {

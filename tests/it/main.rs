@@ -11,6 +11,7 @@ mod faults;
 mod forward_auth;
 mod isolation;
 mod key_ring;
+mod limits;
 mod local;
 mod logout;
 mod metrics;

@@ -12,6 +12,7 @@ use warp::reply::Response;
 use super::super::{Problem, answers};
 use super::{Answer, Scope};
 use crate::flow::revocation::{self, BackchannelError, Revoked};
+use crate::gateway::{Act, Work};
 use crate::pages::{OwnSession, Page};
 use crate::session::{Session, StoreError};
 
@@ -59,6 +60,14 @@ impl<'r> Route<'r> {
 
     pub(super) async fn answer(self, scope: Scope<'_>) -> Answer {
         let method = scope.request.method().clone();
+        let gateway = scope.gateway;
+        let _pass = match (self, &method) {
+            (Self::Backchannel, &Method::POST) | (Self::Frontchannel, &Method::GET) => {
+                gateway.count(scope.tenant, Act::LogoutRequest, scope.request.client())?;
+                Some(gateway.begin(Work::LogoutRequest).await?)
+            }
+            _ => None,
+        };
         match (self, method) {
             (Self::Backchannel, Method::POST) => Ok(backchannel(scope).await),
             (Self::Frontchannel, Method::GET) => frontchannel(scope).await,
