@@ -23,11 +23,12 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Values:
-    """A header that differs from request to request."""
+    """A header, and maybe the path, that differ from request to request: lines of a file, taken in an order that is
+    `random`, `turn` (and from the start again) or `once`, which ends the run before its time."""
 
     name: str
     file: Path
-    in_turn: bool = False
+    order: str = "random"
 
 
 def outcome(said):
@@ -44,12 +45,18 @@ def wrk(url, headers, connections, seconds, values=None):
         lines.writelines(f"{name}: {value}\n" for name, value in headers.items())
         lines.flush()
         told = {"LOAD_HEADERS": lines.name}
+        threads = min(connections, 2)
         if values:
             told |= {"LOAD_VALUES": str(values.file), "LOAD_NAME": values.name}
-            told |= {"LOAD_ORDER": "turn"} if values.in_turn else {}
-        threads = min(connections, 2)
+            told |= {"LOAD_ORDER": values.order, "LOAD_THREADS": str(threads)}
         command = ["wrk", "-t", threads, "-c", connections, "-d", f"{seconds}s", "-s", SCRIPT, url]
         return outcome(_output(command, told))
+
+
+def hits(server, path, headers, connections=64, load=wrk, values=None):
+    """A load of one path of a server, for so many seconds."""
+    more = {"values": values} if values else {}
+    return lambda seconds: load(server.origin + path, headers, connections, seconds, **more)
 
 
 def h2load(url, headers, connections, seconds):
@@ -80,3 +87,19 @@ def _output(command, told=None):
     if ended.returncode:
         raise RuntimeError(f"{' '.join(command)} failed:\n{ended.stdout}{ended.stderr}")
     return ended.stdout
+
+
+def curl(url, headers):
+    """One whole answer, however large."""
+    command = ["curl", "--silent", "--fail", "--output", "/dev/null", "--write-out", "%{time_total}", url]
+    for name, value in headers.items():
+        command += ["--header", f"{name}: {value}"]
+    seconds = float(_output(command))
+    return Outcome(1, seconds, seconds * 1e6, seconds * 1e6)
+
+
+def sign_ins(programs, origin, browsers, seconds):
+    """Whole sign-ins."""
+    told = {"at": origin, "browsers": browsers, "seconds": seconds}
+    command = [programs.yardsticks_program, "sign-ins"]
+    return outcome(_output(command + [part for name, value in told.items() for part in (f"--{name}", value)]))

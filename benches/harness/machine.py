@@ -35,6 +35,12 @@ def _ticks(stat, first):
     return int(fields[first - 2]) + int(fields[first - 1])
 
 
+def family(pid):
+    """A process and its children, which must be all there by now."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *map(int, children)]
+
+
 def children_seconds():
     """Processor time of our own children that have ended: what made the load."""
     times = os.times()

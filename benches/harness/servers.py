@@ -119,20 +119,24 @@ class Programs:
             raise RuntimeError(f"the yardstick for {name} does not answer the same:\n{answer}\n{again}")
         return server
 
-    def lychgate(self, tenants, settings="", level="warn", folder=None, program=None, **how):
+    def write(self, folder, tenants):
+        """Writes tenant files."""
+        (folder / "tenants").mkdir(exist_ok=True)
+        for tenant, text in tenants.items():
+            (folder / "tenants" / f"{tenant}.toml").write_text(text)
+
+    def lychgate(self, tenants, settings="", level="warn", folder=None):
         """A gateway with these tenants, once it is ready: texts of tenant files by id."""
         folder = folder or self.folder()
         port = free_port()
         text = SETTINGS.format(port=port, public=PUBLIC, level=level) + settings
         (folder / "lychgate.toml").write_text(text)
-        (folder / "tenants").mkdir(exist_ok=True)
-        for tenant, text in tenants.items():
-            (folder / "tenants" / f"{tenant}.toml").write_text(text)
+        self.write(folder, tenants)
         log = self.running.enter_context((folder / "log").open("w"))
-        command = [program or self.lychgate_program, "serve", "--config", folder / "lychgate.toml"]
-        process = self.start(command, stdout=log, stderr=log, **how)
+        command = [self.lychgate_program, "serve", "--config", folder / "lychgate.toml"]
+        process = self.start(command, stdout=log, stderr=log)
         server = Server(process, f"http://127.0.0.1:{port}", folder)
-        server.wait_until_ready()
+        server.wait_until(lambda answer: answer.status == 200, "/readyz", {"Host": "localhost"})
         return server
 
 
@@ -184,36 +188,44 @@ class Server:
     def pid(self):
         return self.process.pid
 
+    def end(self):
+        stop(self.process)
+
     def get(self, path, headers=None):
         connection = http.client.HTTPConnection(self.address, timeout=60)
         with contextlib.closing(connection):
             connection.request("GET", path, headers=headers or {})
             return Answer(path, connection.getresponse())
 
-    def wait_until_ready(self, path="/readyz", seconds=120):
+    def wait_until(self, good, path, headers=None, seconds=120):
+        """Asks until the answer is good."""
         until = time.monotonic() + seconds
-        while time.monotonic() < until:
-            if self.process.poll() is not None:
-                break
+        while time.monotonic() < until and self.process.poll() is None:
             with contextlib.suppress(OSError):
-                if self.get(path, {"Host": "localhost"}).status == 200:
+                if good(self.get(path, headers)):
                     return
             time.sleep(0.005)
         log = (self.folder / "log").read_text() if self.folder else ""
         raise RuntimeError(f"not ready: {self.process.args}\n{log}")
 
     def sign_in(self, tenant="acme"):
-        """The session's cookie of somebody who signs in at a yardstick's provider, whose codes are nonces."""
+        """The session's cookie of somebody who signs in at lychgate."""
         browser = {name: ASKED[name] for name in ("Host", "X-Forwarded-Proto", "X-Forwarded-For", "User-Agent", "Accept")}
-        login = self.get(f"/{tenant}/login", browser)
+        return self.sign_in_by(f"/{tenant}/login", f"/{tenant}/callback", f"__Host-lychgate-{tenant}", browser)
+
+    def sign_in_by(self, begin, end, name, browser):
+        """The cookie of that name of somebody who signs in at the yardsticks' provider, whose codes are nonces."""
+        login = self.get(begin, browser)
         (location,) = login.header("location")
         query = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(location).query))
         cookie = "; ".join(value.split(";")[0] for value in login.header("set-cookie"))
         callback = urllib.parse.urlencode({"code": query["nonce"], "state": query["state"]})
-        done = self.get(f"/{tenant}/callback?{callback}", browser | {"Cookie": cookie})
+        done = self.get(f"{end}?{callback}", browser | {"Cookie": cookie})
         cookies = [value.split(";")[0] for value in done.header("set-cookie")]
-        (session,) = (cookie for cookie in cookies if cookie.startswith(f"__Host-lychgate-{tenant}="))
-        return session
+        found = [cookie for cookie in cookies if cookie.startswith(f"{name}=")]
+        if len(found) != 1:
+            raise RuntimeError(f"the sign-in at {self.origin} does not end: {done}")
+        return found[0]
 
     def metric(self, name):
         """The value of a series, written as /metrics writes it."""

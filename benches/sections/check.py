@@ -1,6 +1,6 @@
 """A check, `/<tenant>/auth` with a good session, against a warp route that sends the same answer."""
 
-from harness.load import h2load, wrk
+from harness.load import h2load, hits, wrk
 from harness.report import Aim
 from harness.rounds import Contestant, alternate
 from harness.servers import ASKED, tenant
@@ -28,8 +28,8 @@ def run(bench):
     for protocol, load in (("HTTP/1.1", wrk), ("HTTP/2", h2load)):
         for connections in (1, 64):
             contestants = [
-                Contestant("lychgate", [gateway.pid], of(load, gateway, asked, connections)),
-                Contestant("warp", [bare.pid], of(load, bare, asked, connections)),
+                Contestant("lychgate", [gateway.pid], hits(gateway, PATH, asked, connections, load)),
+                Contestant("warp", [bare.pid], hits(bare, PATH, asked, connections, load)),
             ]
             what = f"{protocol}, {connections} connection{'s' * (connections > 1)}"
             rows.append((what, alternate(what, contestants, bench.rounds, bench.seconds), AIMS))
@@ -38,13 +38,9 @@ def run(bench):
     talkative = bench.programs.lychgate(tenants, level="info")
     logged = ASKED | {"Cookie": talkative.sign_in()}
     contestants = [
-        Contestant("lychgate", [talkative.pid], of(wrk, talkative, logged, 64)),
-        Contestant("warp", [bare.pid], of(wrk, bare, asked, 64)),
+        Contestant("lychgate", [talkative.pid], hits(talkative, PATH, logged)),
+        Contestant("warp", [bare.pid], hits(bare, PATH, asked)),
     ]
     what = "the same, each request logged to a file"
     rows.append((what, alternate(what, contestants, bench.rounds, bench.seconds), {}))
     report.comparison(rows)
-
-
-def of(load, server, headers, connections):
-    return lambda seconds: load(server.origin + PATH, headers, connections, seconds)

@@ -57,7 +57,7 @@ enum Role {
         /// How many access tokens to sign beforehand.
         #[arg(long, default_value_t = 0)]
         tokens: usize,
-        /// Where they go, one a line.
+        /// Where they go, one a line, as `Authorization` holds them.
         #[arg(long, requires = "tokens")]
         file: Option<PathBuf>,
     },
@@ -73,11 +73,14 @@ enum Role {
         #[arg(long)]
         seconds: f64,
     },
-    /// Makes a data folder with sessions of the tenant `acme`; their cookies go into the file `cookies` there.
+    /// Makes a data folder with sessions; what to ask about each goes into the file `asked` there.
     Sessions {
         /// The folder.
         #[arg(long)]
         data: PathBuf,
+        /// How many tenants have them, in turn: `t0`, `t1` and so on.
+        #[arg(long)]
+        tenants: usize,
         /// How many.
         #[arg(long)]
         count: usize,
@@ -92,7 +95,7 @@ async fn main() {
         Role::Upstream => upstream::run().await,
         Role::Provider { tokens, file } => provider::run(tokens, file.as_deref()).await,
         Role::SignIns { at, browsers, seconds } => sign_ins::run(&at, browsers, seconds).await,
-        Role::Sessions { data, count } => sessions::make(&data, count).await,
+        Role::Sessions { data, tenants, count } => sessions::make(&data, tenants, count).await,
     }
 }
 

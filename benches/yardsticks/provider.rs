@@ -2,7 +2,6 @@
 //! for one. It signs by RS256, as Auth0 does.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -36,11 +35,8 @@ pub(super) async fn run(tokens: usize, file: Option<&Path>) {
     let key = EncodingKey::from_rsa_pem(pem.expose_secret().as_bytes()).unwrap();
     let provider = Arc::new(Provider { issuer: super::origin(&listener), key, clock: Clock::system() });
     if let Some(file) = file {
-        let mut lines = String::new();
-        for n in 0..tokens {
-            writeln!(lines, "{}", provider.access_token(n)).unwrap();
-        }
-        std::fs::write(file, lines).unwrap();
+        let lines: Vec<String> = (0..tokens).map(|n| format!("Bearer {}", provider.access_token(n))).collect();
+        std::fs::write(file, lines.join("\n")).unwrap();
     }
     let (metadata, keys) = (provider.metadata(), provider.keys());
     let metadata = warp::path!(".well-known" / "openid-configuration").map(move || warp::reply::json(&metadata));

@@ -64,7 +64,8 @@ fn token(bytes: usize) -> SecretString {
     random[..bytes].into()
 }
 
-fn new_session(n: usize) -> NewSession {
+/// What a sign-in gives.
+pub fn new_session(n: usize) -> NewSession {
     NewSession {
         issuer: "https://example.eu.auth0.com/".to_owned(),
         sub: sub(n),
