@@ -1,5 +1,6 @@
 """Load: wrk for HTTP/1.1, h2load for HTTP/2. Each run gives requests, seconds, latencies in microseconds and errors."""
 
+import contextlib
 import json
 import os
 import re
@@ -24,7 +25,7 @@ class Outcome:
 @dataclass(frozen=True)
 class Values:
     """A header, and maybe the path, that differ from request to request: lines of a file, taken in an order that is
-    `random`, `turn` (and from the start again) or `once`, which ends the run before its time."""
+    `random` or `turn`."""
 
     name: str
     file: Path
@@ -39,16 +40,23 @@ def outcome(said):
     return Outcome(**found)
 
 
-def wrk(url, headers, connections, seconds, values=None):
-    """HTTP/1.1."""
+@contextlib.contextmanager
+def header_lines(headers):
+    """A file of them."""
     with tempfile.NamedTemporaryFile("w") as lines:
         lines.writelines(f"{name}: {value}\n" for name, value in headers.items())
         lines.flush()
+        yield lines
+
+
+def wrk(url, headers, connections, seconds, values=None):
+    """HTTP/1.1."""
+    with header_lines(headers) as lines:
         told = {"LOAD_HEADERS": lines.name}
         threads = min(connections, 2)
         if values:
             told |= {"LOAD_VALUES": str(values.file), "LOAD_NAME": values.name}
-            told |= {"LOAD_ORDER": values.order, "LOAD_THREADS": str(threads)}
+            told |= {"LOAD_ORDER": values.order}
         command = ["wrk", "-t", threads, "-c", connections, "-d", f"{seconds}s", "-s", SCRIPT, url]
         return outcome(_output(command, told))
 
@@ -100,6 +108,15 @@ def curl(url, headers):
 
 def sign_ins(programs, origin, browsers, seconds):
     """Whole sign-ins."""
-    told = {"at": origin, "browsers": browsers, "seconds": seconds}
-    command = [programs.yardsticks_program, "sign-ins"]
-    return outcome(_output(command + [part for name, value in told.items() for part in (f"--{name}", value)]))
+    return _yardstick(programs, "sign-ins", at=origin, browsers=browsers, seconds=seconds)
+
+
+def each(programs, origin, file, headers):
+    """Each session of a file once."""
+    with header_lines(headers) as lines:
+        return _yardstick(programs, "each", at=origin, file=file, headers=lines.name)
+
+
+def _yardstick(programs, role, **options):
+    told = (part for name, value in options.items() for part in (f"--{name}", value))
+    return outcome(_output([programs.yardsticks_program, role, *told]))

@@ -205,7 +205,7 @@ class Server:
                 if good(self.get(path, headers)):
                     return
             time.sleep(0.005)
-        log = (self.folder / "log").read_text() if self.folder else ""
+        log = (self.folder / "log").read_text()[-2000:] if self.folder else ""
         raise RuntimeError(f"not ready: {self.process.args}\n{log}")
 
     def sign_in(self, tenant="acme"):

@@ -1,6 +1,6 @@
 -- What wrk sends and says. LOAD_HEADERS is a file of header lines; LOAD_VALUES, if set, a file of values for the header
--- LOAD_NAME, one a line, behind a path and a tab if paths differ, too. LOAD_ORDER says how they are taken: at random, in
--- turn without end, or each once by one of LOAD_THREADS threads.
+-- LOAD_NAME, one a line, behind a path and a tab if paths differ, too. LOAD_ORDER says how they are taken: at random or in
+-- turn.
 
 local threads = {}
 
@@ -26,23 +26,13 @@ function init()
    wrk.headers[os.getenv("LOAD_NAME")] = mark
    local head, tail = wrk.format():match("^(.-)" .. mark .. "(.*)$")
    local method, rest = head:match("^(%u+ )%S+(.*)$")
-   local order, step = os.getenv("LOAD_ORDER"), 1
    math.randomseed(os.time() + 7919 * number)
    local at = math.random(#values)
-   if order == "once" then at, step = number + 1, tonumber(os.getenv("LOAD_THREADS")) end
+   local in_turn = os.getenv("LOAD_ORDER") == "turn"
 
    function request()
-      local value, path = values[at], paths[at]
-      if order == "random" then
-         at = math.random(#values)
-      else
-         at = at + step
-         if at > #values then
-            if order == "once" then wrk.thread:stop() end
-            at = (at - 1) % #values + 1
-         end
-      end
-      return (path and method .. path .. rest or head) .. value .. tail
+      at = in_turn and at % #values + 1 or math.random(#values)
+      return (paths[at] and method .. paths[at] .. rest or head) .. values[at] .. tail
    end
 end
 

@@ -8,6 +8,7 @@
 )]
 
 mod answer;
+mod each;
 mod provider;
 mod proxy;
 mod sessions;
@@ -19,6 +20,7 @@ mod upstream;
 use std::error::Error;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Parser;
 use http::{Request, Response};
@@ -73,6 +75,18 @@ enum Role {
         #[arg(long)]
         seconds: f64,
     },
+    /// Somebody who asks about each session of a file once; prints what it took as JSON.
+    Each {
+        /// Scheme, host and port of lychgate.
+        #[arg(long)]
+        at: http::Uri,
+        /// The sessions: lines of a path, a tab and a cookie.
+        #[arg(long)]
+        file: PathBuf,
+        /// The header lines of every request.
+        #[arg(long)]
+        headers: PathBuf,
+    },
     /// Makes a data folder with sessions; what to ask about each goes into the file `asked` there.
     Sessions {
         /// The folder.
@@ -95,6 +109,7 @@ async fn main() {
         Role::Upstream => upstream::run().await,
         Role::Provider { tokens, file } => provider::run(tokens, file.as_deref()).await,
         Role::SignIns { at, browsers, seconds } => sign_ins::run(&at, browsers, seconds).await,
+        Role::Each { at, file, headers } => each::run(&at, &file, &headers).await,
         Role::Sessions { data, tenants, count } => sessions::make(&data, tenants, count).await,
     }
 }
@@ -141,4 +156,14 @@ where
 
 fn origin(listener: &TcpListener) -> String {
     format!("http://{}", listener.local_addr().unwrap())
+}
+
+/// Prints what load took: how often, in all, and within which microseconds half of it and nearly all of it was done.
+fn say(mut took: Vec<Duration>, all: Duration) {
+    took.sort_unstable();
+    let within = |part: usize| took[(took.len() * part / 100).min(took.len() - 1)].as_micros();
+    let said = serde_json::json!({
+        "requests": took.len(), "seconds": all.as_secs_f64(), "p50": within(50), "p99": within(99), "errors": 0,
+    });
+    println!("{said}");
 }

@@ -36,13 +36,7 @@ pub(super) async fn run(at: &Uri, browsers: usize, seconds: f64) {
     for browser in running {
         took.extend(browser.await.unwrap());
     }
-    let seconds = began.elapsed().as_secs_f64();
-    took.sort_unstable();
-    let within = |part: usize| took[(took.len() * part / 100).min(took.len() - 1)].as_micros();
-    let said = serde_json::json!({
-        "requests": took.len(), "seconds": seconds, "p50": within(50), "p99": within(99), "errors": 0,
-    });
-    println!("{said}");
+    super::say(took, began.elapsed());
 }
 
 impl Browsers {
