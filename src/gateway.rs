@@ -130,7 +130,7 @@ impl Gateway {
         let providers = Providers::new(clock.clone(), metrics.clone());
         let mut tenants = Vec::new();
         for tenant in &settings.tenants {
-            match Tenant::new(tenant.clone(), &providers, &ring) {
+            match Tenant::new(Arc::clone(tenant), &providers, &ring) {
                 Ok(made) => tenants.push(Arc::new(made)),
                 Err(cause) if settings.on_invalid_tenant == OnInvalidTenant::Fail => {
                     return Err(GatewayError::Tenant { tenant: tenant.id.clone(), cause });
@@ -179,7 +179,7 @@ impl Gateway {
     ///
     /// # Errors
     /// Says what of it cannot be used.
-    pub fn tenant(&self, settings: TenantSettings) -> Result<Tenant, TenantError> {
+    pub fn tenant(&self, settings: Arc<TenantSettings>) -> Result<Tenant, TenantError> {
         Tenant::new(settings, &self.providers, &self.ring)
     }
 

@@ -39,7 +39,7 @@ pub enum TenantError {
 #[derive(Debug)]
 pub struct Tenant {
     /// What its file says.
-    pub settings: TenantSettings,
+    pub settings: Arc<TenantSettings>,
     /// Its OpenID provider.
     pub provider: Provider,
     /// The applications behind it, the most specific first.
@@ -57,7 +57,11 @@ impl Tenant {
     ///
     /// # Errors
     /// Certificates, proxy or private key cannot be used.
-    pub fn new(settings: TenantSettings, providers: &Arc<Providers>, ring: &Arc<KeyRing>) -> Result<Self, TenantError> {
+    pub fn new(
+        settings: Arc<TenantSettings>,
+        providers: &Arc<Providers>,
+        ring: &Arc<KeyRing>,
+    ) -> Result<Self, TenantError> {
         let provider = providers.provider(&settings.id, &settings.provider)?;
         let upstream = |settings: &UpstreamSettings| {
             let cannot = |cause| TenantError::Upstream { path: settings.path.clone(), cause };
@@ -70,7 +74,7 @@ impl Tenant {
     }
 
     /// Its id.
-    pub const fn id(&self) -> &TenantId {
+    pub fn id(&self) -> &TenantId {
         &self.settings.id
     }
 
@@ -271,7 +275,7 @@ mod tests {
     static ACME: LazyLock<Tenant> = LazyLock::new(|| {
         let settings = TenantSettings::least("acme".parse().unwrap(), "https://id.example/", "client", "hush".into());
         let providers = Providers::new(Clock::system(), Metrics::new(1));
-        Tenant::new(settings, &providers, &KeyRing::of_one(RingKey::generate())).unwrap()
+        Tenant::new(settings.into(), &providers, &KeyRing::of_one(RingKey::generate())).unwrap()
     });
 
     /// Addresses made of what readers of URLs disagree about.

@@ -1,5 +1,7 @@
 //! `lychgate check`: reads everything as `serve` would, and says everything that is wrong.
 
+use std::sync::Arc;
+
 use super::{Exit, online, say_faults};
 use crate::clock::Clock;
 use crate::config::{self, Fault, Settings, Sources};
@@ -18,7 +20,7 @@ pub(super) async fn run(sources: &Sources, ask_providers: bool) -> Exit {
     faults.0.extend(template_faults(&settings));
     faults.0.extend(key_fault(&settings));
     faults.0.extend(provider_faults(&settings));
-    faults.0.extend(settings.tenants.iter().flat_map(upstream_faults));
+    faults.0.extend(settings.tenants.iter().flat_map(|tenant| upstream_faults(tenant)));
     if !faults.0.is_empty() {
         say_faults(&faults);
         return Exit::Config;
@@ -60,7 +62,7 @@ fn template_faults(settings: &Settings) -> Vec<Fault> {
 /// What only shows when a tenant's provider is set up: keys, certificates and proxies that are none.
 fn provider_faults(settings: &Settings) -> Vec<Fault> {
     let providers = Providers::new(Clock::system(), Metrics::new(0));
-    let fault = |tenant: &config::TenantSettings| {
+    let fault = |tenant: &Arc<config::TenantSettings>| {
         let error = providers.provider(&tenant.id, &tenant.provider).err()?;
         let (file, key) = (format!("tenant {}", tenant.id), error.key().to_owned());
         Some(Fault { file, key, reason: format!("cannot be used: {}", chain(&error)), help: None })

@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use figment::providers::{Format, Json, Toml};
 use figment::value::{Dict, Map, Value};
-use figment::{Metadata, Profile, Provider};
+use figment::{Figment, Metadata, Profile, Provider};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
@@ -90,8 +91,7 @@ impl Layer {
         Self { origin, dict }
     }
 
-    /// The defaults that are written beside the keys.
-    pub(super) fn defaults(keys: &[Key]) -> Self {
+    fn defaults(keys: &[Key]) -> Self {
         let lines: Vec<String> =
             keys.iter().filter_map(|key| key.default.map(|default| format!("{} = {default}\n", key.path))).collect();
         let dict = Toml::from_str(&lines.concat()).expect("a test reads the embedded defaults");
@@ -122,6 +122,20 @@ impl Layer {
         };
         Ok(Self { origin: Origin::File(path.to_owned()), dict: dict.map(|OnceOnly(dict)| dict)? })
     }
+}
+
+/// The defaults that are written beside the keys, parsed once: thousands of files are merged over the same ones.
+pub(super) fn defaults(keys: &'static [Key]) -> Figment {
+    /// By where a table of keys lies.
+    static PARSED: RwLock<BTreeMap<(usize, usize), Arc<Figment>>> = RwLock::new(BTreeMap::new());
+    let table = (keys.as_ptr().addr(), keys.len());
+    let known = PARSED.read().unwrap_or_else(PoisonError::into_inner).get(&table).cloned();
+    let known = known.unwrap_or_else(|| {
+        let parsed = Arc::new(Figment::from(Layer::defaults(keys)));
+        PARSED.write().unwrap_or_else(PoisonError::into_inner).insert(table, Arc::clone(&parsed));
+        parsed
+    });
+    Figment::clone(&known)
 }
 
 fn located(format: &str, line: usize, column: usize) -> String {

@@ -34,7 +34,7 @@ mod upstream;
 mod values;
 
 pub use audit::{AuditSettings, AuditSink, OnFull, Subjects, SyslogAddress};
-pub use clashes::{between as clashes_between, claims};
+pub use clashes::{Claims, between as clashes_between};
 pub use fault::{Fault, Faults};
 pub use identity::{IdentitySettings, IdentityValue};
 pub use keys::{RELOADABLE, settings_table, tenant_sample, tenant_table};

@@ -4,16 +4,17 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::clashes::{self, Claims};
 use super::inputs::Inputs;
 use super::keys::{SETTINGS, TENANT};
 use super::layers::{self, Layer, Origin};
 use super::reader::Reader;
 use super::{
     Fault, Faults, LimitSettings, LogFormat, LogSettings, MetricsSettings, OnInvalidTenant, OnStoreFailure, Reading,
-    ReloadSettings, ServerSettings, Settings, Sources, TenantSettings, TlsSettings, audit, clashes, store,
-    tenant_files, values,
+    ReloadSettings, ServerSettings, Settings, Sources, TenantSettings, TlsSettings, audit, store, tenant_files, values,
 };
 use crate::key_ring::RingKey;
 use crate::net::{self, Networks};
@@ -59,15 +60,17 @@ pub fn examine(sources: &Sources) -> (Settings, Faults) {
 fn read_all(sources: &Sources) -> (Settings, Reading, Vec<Fault>) {
     let reading = Reading::first(sources);
     let mut faults = reading.stray.clone();
-    let mut good: Vec<(&str, &TenantSettings)> = Vec::new();
+    let mut good: Vec<(&str, &Arc<TenantSettings>)> = Vec::new();
+    let mut claims = Claims::default();
     for tenant in reading.tenants.values() {
         match &tenant.outcome {
             Ok(settings) => {
-                let clashes: Vec<Fault> = good
-                    .iter()
+                let rivals = claims.rivals(settings).into_iter().map(|rival| good[rival]);
+                let clashes: Vec<Fault> = rivals
                     .flat_map(|(file, other)| clashes::between((&tenant.file, settings), (file, other)))
                     .collect();
                 if clashes.is_empty() {
+                    claims.add(good.len(), settings);
                     good.push((&tenant.file, settings));
                 }
                 faults.extend(clashes);
@@ -75,7 +78,7 @@ fn read_all(sources: &Sources) -> (Settings, Reading, Vec<Fault>) {
             Err(found) => faults.extend(found.iter().cloned()),
         }
     }
-    let tenants = good.into_iter().map(|(_, settings)| settings.clone()).collect();
+    let tenants = good.into_iter().map(|(_, settings)| Arc::clone(settings)).collect();
     (Settings { tenants, ..reading.settings.clone() }, reading, faults)
 }
 
@@ -268,7 +271,7 @@ impl Settings {
         let flags = vec![("listen", "127.0.0.1:0".to_owned()), ("data", data_dir.display().to_string())];
         let sources = Sources { flags, ..Sources::default() };
         let mut reader = Reader::new(&sources, SETTINGS, Origin::Defaults, &flag_layers(&sources));
-        Self { tenants, ..read_settings(&mut reader) }
+        Self { tenants: tenants.into_iter().map(Arc::new).collect(), ..read_settings(&mut reader) }
     }
 }
 

@@ -160,7 +160,7 @@ mod tests {
         std::fs::create_dir(folder.path().join("tenants")).unwrap();
         std::fs::write(folder.path().join("tenants/acme.toml"), format!("{ACME}{lines}")).unwrap();
         let sources = Sources { directory: folder.path().to_owned(), ..Sources::default() };
-        load(&sources).map(|mut loaded| loaded.settings.tenants.remove(0)).map_err(|faults| faults.0)
+        load(&sources).map(|loaded| TenantSettings::clone(&loaded.settings.tenants[0])).map_err(|faults| faults.0)
     }
 
     #[track_caller]

@@ -14,7 +14,7 @@ use figment::{Figment, Profile, Provider as _};
 
 use super::inputs::Inputs;
 use super::keys::Key;
-use super::layers::{Layer, Origin};
+use super::layers::{self, Layer, Origin};
 use super::{Fault, Sources, values};
 use crate::secret::{SecretString, sha256};
 
@@ -48,7 +48,7 @@ impl<'a> Reader<'a> {
     }
 
     fn below(sources: &'a Sources, keys: &'static [Key], prefix: String, home: Origin, layers: &[Layer]) -> Self {
-        let figment = Figment::from(Layer::defaults(keys));
+        let figment = layers::defaults(keys);
         let (values, faults, asked) = (Dict::new(), Vec::new(), BTreeSet::new());
         let mut reader = Self {
             sources,

@@ -15,6 +15,8 @@ use crate::tenant_id::TenantId;
 
 /// How often a look is taken until nothing is replaced meanwhile.
 const LOOKS: usize = 3;
+/// Files that are worth a thread of their own.
+const LEAST_SHARE: usize = 100;
 
 /// What one look at all files found.
 #[derive(Debug)]
@@ -60,7 +62,7 @@ pub struct TenantReading {
     /// The file, as faults name it.
     pub file: String,
     /// The settings, or what is wrong with them.
-    pub outcome: Result<TenantSettings, Vec<Fault>>,
+    pub outcome: Result<Arc<TenantSettings>, Vec<Fault>>,
     /// Of the contents of the file and of all that it names: another one is another tenant.
     pub fingerprint: [u8; 32],
     /// Of what is no secret in the settings.
@@ -107,7 +109,8 @@ impl Reading {
                 .map_or_else(|| Arc::new(TenantReading::new(sources, found, running.unwrap_or(&settings))), Arc::clone);
             (found.id().clone(), reading)
         };
-        let tenants = found.values().map(tenant).collect();
+        let found: Vec<Found> = found.into_values().collect();
+        let tenants = in_parallel(&found, tenant).into_iter().collect();
         Self { settings, faults, tenants, stray, keys: Keys(digests), inputs }
     }
 
@@ -136,11 +139,29 @@ impl TenantReading {
         let outcome = found.open_noting(sources, &mut inputs).and_then(|file| {
             let (tenant, faults, seen) = read_tenant::read(sources, &file, Some(running));
             inputs.extend(seen);
-            tenant.filter(|_| faults.is_empty()).ok_or(faults)
+            tenant.filter(|_| faults.is_empty()).map(Arc::new).ok_or(faults)
         });
         let shown = outcome.as_ref().map(|settings| sha256(format!("{settings:?}").as_bytes())).unwrap_or_default();
         Self { file: found.shown(sources), outcome, fingerprint: inputs.fingerprint(), shown, inputs }
     }
+}
+
+/// Applies `work` to all of `items`, on all processors where there are many.
+fn in_parallel<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let share = items.len().div_ceil(processors).max(LEAST_SHARE);
+    std::thread::scope(|scope| {
+        let work = &work;
+        let mut shares = items.chunks(share);
+        let own = shares.next().unwrap_or_default();
+        let others: Vec<_> =
+            shares.map(|share| scope.spawn(move || share.iter().map(work).collect::<Vec<R>>())).collect();
+        let mut done: Vec<R> = own.iter().map(work).collect();
+        for other in others {
+            done.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        }
+        done
+    })
 }
 
 /// The folder itself, where Kubernetes keeps its files one floor below.

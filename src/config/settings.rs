@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use url::Url;
@@ -60,7 +61,7 @@ pub struct Settings {
     /// What a session store that does not answer does to `/readyz`.
     pub on_store_failure: OnStoreFailure,
     /// The tenants that are good, in order of their ids.
-    pub tenants: Vec<TenantSettings>,
+    pub tenants: Vec<Arc<TenantSettings>>,
 }
 
 /// What a bad tenant file does at start.

@@ -328,6 +328,8 @@ struct TenantLabels {
     known: HashSet<TenantId>,
     /// Who had a label once and has none any more, whatever is still under way there.
     forgotten: HashSet<TenantId>,
+    /// The kinds of tenants that have begun under the shared label: label of the provider, local accounts.
+    others: HashSet<(String, bool)>,
 }
 
 impl TenantLabels {
@@ -382,6 +384,9 @@ impl Metrics {
     pub fn introduce(&self, tenant: &TenantId, provider: &str, local: bool) {
         self.labels.write().unwrap_or_else(PoisonError::into_inner).forgotten.remove(tenant);
         let label = self.tenant(tenant);
+        if label == OTHER_TENANT && !self.is_first_other(provider, local) {
+            return;
+        }
         self.begin(&[("tenant", label), ("provider", provider)]);
         for (kind, results) in VALIDATIONS {
             for result in *results {
@@ -393,6 +398,12 @@ impl Metrics {
                 self.sign_ins_total.begin(&[label, "local", result]);
             }
         }
+    }
+
+    /// Whether counters of the label that tenants share are still to be made for such a tenant: of thousands, one is enough.
+    fn is_first_other(&self, provider: &str, local: bool) -> bool {
+        let mut labels = self.labels.write().unwrap_or_else(PoisonError::into_inner);
+        labels.others.insert((provider.to_owned(), local))
     }
 
     /// A tenant is not served any more: its series go, and its label is free for another. What is still under way there

@@ -39,7 +39,7 @@ pub struct Providers {
 
 #[derive(Default)]
 pub(super) struct Known {
-    pub(super) sources: Vec<Arc<Source>>,
+    pub(super) sources: HashSet<Arc<Source>>,
     /// By all that decides how a connection is made, since each client holds the system's certificates anew.
     clients: HashMap<(bool, FetchSettings), Arc<Clients>>,
 }
@@ -57,11 +57,11 @@ impl Known {
 
     fn source(&mut self, issuer: &str, url: Url, settings: &FetchSettings) -> Arc<Source> {
         let source = Source::new(issuer.to_owned(), url, settings.clone());
-        if let Some(known) = self.sources.iter().find(|known| ***known == source) {
+        if let Some(known) = self.sources.get(&source) {
             return Arc::clone(known);
         }
         let source = Arc::new(source);
-        self.sources.push(Arc::clone(&source));
+        self.sources.insert(Arc::clone(&source));
         source
     }
 }
@@ -125,11 +125,8 @@ impl Providers {
             providers.iter().map(|provider| (Arc::as_ptr(provider.source()), provider.tenant())).collect();
         let ways: HashSet<(bool, FetchSettings)> = providers.iter().map(|provider| way(provider.source())).collect();
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let stays = |source: &mut Arc<Source>| {
-            let source = &*source;
-            source.keep_only(|tenant| kept.contains(&(Arc::as_ptr(source), tenant)))
-        };
-        let gone = known.sources.extract_if(.., |source| !stays(source)).collect();
+        let stays = |source: &Arc<Source>| source.keep_only(|tenant| kept.contains(&(Arc::as_ptr(source), tenant)));
+        let gone = known.sources.extract_if(|source| !stays(source)).collect();
         known.clients.retain(|way, _| ways.contains(way));
         gone
     }

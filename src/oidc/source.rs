@@ -64,7 +64,7 @@ pub(super) struct Source {
 /// What is known of a source without asking anybody.
 #[derive(Default)]
 struct State {
-    /// One for each tenant.
+    /// One for each tenant, in order of their ids.
     fetchers: Vec<Fetcher>,
     /// Whether any tenant checks signatures with keys of the provider.
     needs_keys: bool,
@@ -104,7 +104,6 @@ impl Source {
     pub(super) fn join(&self, fetcher: Fetcher, needs_keys: bool) {
         let mut state = self.state();
         state.needs_keys |= needs_keys;
-        state.fetchers.retain(|other| other.tenant != fetcher.tenant);
         if let Some(up) = state.is_up() {
             show_up(&fetcher, up);
         }
@@ -113,7 +112,16 @@ impl Source {
                 show_success(&fetcher, document, at);
             }
         }
-        state.fetchers.push(fetcher);
+        match state.fetchers.binary_search_by(|other| other.tenant.cmp(&fetcher.tenant)) {
+            Ok(known) => state.fetchers[known] = fetcher,
+            Err(place) => {
+                if state.fetchers.is_empty() {
+                    // Most providers are one tenant's alone.
+                    state.fetchers.reserve_exact(1);
+                }
+                state.fetchers.insert(place, fetcher);
+            }
+        }
     }
 
     /// Forgets the tenants of which `keep` says no; false if none is left.

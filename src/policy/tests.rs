@@ -20,7 +20,7 @@ fn policy(text: &str) -> PolicySettings {
     std::fs::write(folder.path().join("tenants/acme.toml"), file).unwrap();
     let sources = Sources { directory: folder.path().to_owned(), ..Sources::default() };
     let loaded = config::load(&sources).unwrap_or_else(|faults| panic!("{faults}"));
-    loaded.settings.tenants.into_iter().next().unwrap().policy
+    loaded.settings.tenants[0].policy.clone()
 }
 
 /// One rule that has these lines, and nothing else passes.

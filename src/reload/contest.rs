@@ -1,8 +1,8 @@
 //! Whose new form may be served where tenants want the same host, client or API: whoever has it already keeps it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::config::{Fault, TenantSettings, claims, clashes_between};
+use crate::config::{Claims, Fault, TenantSettings, clashes_between};
 use crate::tenant_id::TenantId;
 
 /// A tenant and its forms.
@@ -51,19 +51,15 @@ pub(super) fn refused(contenders: &[Contender<'_>]) -> BTreeMap<TenantId, Vec<Fa
     }
 }
 
-/// Pairs that have a claim in common, the earlier first.
+/// Pairs that may clash, the earlier first.
 fn rivals<'a>(count: usize, form: impl Fn(usize) -> Option<&'a TenantSettings>) -> BTreeSet<(usize, usize)> {
-    let mut claimed: HashMap<String, Vec<usize>> = HashMap::new();
-    for at in 0..count {
-        for claim in form(at).into_iter().flat_map(claims) {
-            claimed.entry(claim).or_default().push(at);
-        }
+    let mut claims = Claims::default();
+    let mut pairs = BTreeSet::new();
+    for (at, tenant) in (0..count).filter_map(|at| Some((at, form(at)?))) {
+        pairs.extend(claims.rivals(tenant).into_iter().map(|earlier| (earlier, at)));
+        claims.add(at, tenant);
     }
-    let together = claimed.values().filter(|tenants| tenants.len() > 1);
-    let pairs = together.flat_map(|tenants| {
-        tenants.iter().enumerate().flat_map(|(at, first)| tenants[at + 1..].iter().map(|second| (*first, *second)))
-    });
-    pairs.collect()
+    pairs
 }
 
 #[cfg(test)]

@@ -70,7 +70,7 @@ impl Standing {
         let mut rejected: Vec<Rejection> = skipped.0.iter().map(|fault| rejection(fault, &reading)).collect();
         let left_out = settings.tenants.iter().filter(|tenant| gateway.tenants.get(tenant.id.as_str()).is_none());
         for tenant in left_out {
-            let error = gateway.tenant(tenant.clone()).err();
+            let error = gateway.tenant(Arc::clone(tenant)).err();
             let file = reading.tenants.get(&tenant.id).map_or("", |reading| &reading.file);
             rejected.extend(error.map(|error| unusable(&tenant.id, file, &error)));
         }
@@ -258,7 +258,7 @@ impl Served {
                 continue;
             }
             let faults = match &tenant.outcome {
-                Ok(settings) => match gateway.tenant(settings.clone()) {
+                Ok(settings) => match gateway.tenant(Arc::clone(settings)) {
                     Ok(new) => {
                         made.insert(id, Arc::new(new));
                         continue;
@@ -276,8 +276,8 @@ impl Served {
                 .map(|(id, tenant)| Contender {
                     id,
                     file: &tenant.file,
-                    old: gateway.tenants.get(id.as_str()).map(|old| &old.settings),
-                    new: made.get(id).map(|new| &new.settings),
+                    old: gateway.tenants.get(id.as_str()).map(|old| &*old.settings),
+                    new: made.get(id).map(|new| &*new.settings),
                 })
                 .collect();
             for (id, faults) in contest::refused(&contenders) {

@@ -199,7 +199,7 @@ fn refuse_loop(scope: &Scope<'_>) -> Result<(), Problem> {
 }
 
 /// What the callback answers to: where answers are posted, a GET is that of somebody who comes back.
-const fn callback_methods(tenant: &Tenant) -> &'static str {
+fn callback_methods(tenant: &Tenant) -> &'static str {
     match tenant.settings.sign_in.response_mode {
         ResponseMode::Query => "GET",
         ResponseMode::FormPost => "GET, POST",

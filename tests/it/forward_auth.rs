@@ -1,5 +1,7 @@
 //! Proxies ask whether a request may pass: what nginx, HAProxy, Traefik, Caddy and Envoy send, replayed.
 
+use std::sync::Arc;
+
 use lychgate::config::{DefaultRule, Effect, IdentityValue, OriginPattern, PathPattern, Rule};
 use lychgate::net::Networks;
 use reqwest::{Method, StatusCode};
@@ -84,7 +86,9 @@ async fn acme() -> World {
     let mut world = support::acme().await;
     let port = world.address.port();
     let pattern = OriginPattern { scheme: "http".into(), host: "127.0.0.1".into(), port, subdomains: false };
-    world.restart_with(|settings| settings.tenants[0].sign_in.return_to_origins = vec![pattern]).await;
+    world
+        .restart_with(|settings| Arc::make_mut(&mut settings.tenants[0]).sign_in.return_to_origins = vec![pattern])
+        .await;
     world
 }
 
@@ -477,7 +481,9 @@ async fn what_a_client_says_of_itself_is_not_repeated() {
 async fn a_person_who_may_not_gets_403_and_no_redirect() {
     let mut world = acme().await;
     let browser = world.signed_in("acme").await;
-    world.restart_with(|settings| settings.tenants[0].policy.default_rule = DefaultRule::Deny).await;
+    world
+        .restart_with(|settings| Arc::make_mut(&mut settings.tenants[0]).policy.default_rule = DefaultRule::Deny)
+        .await;
     for proxy in PROXIES {
         let page = asks(proxy, &browser, ("GET", &page_of(&world)), NAVIGATION).await;
         assert_refused(&page, &format!("{proxy:?}"));
@@ -576,7 +582,9 @@ async fn another_tenants_corner_of_a_shared_host_is_not_the_applications() {
     let mut world = World::start(vec![Tenant::start("acme").await, Tenant::start("globex").await]).await;
     let port = world.address.port();
     let pattern = OriginPattern { scheme: "http".into(), host: "127.0.0.1".into(), port, subdomains: false };
-    world.restart_with(|settings| settings.tenants[0].sign_in.return_to_origins = vec![pattern]).await;
+    world
+        .restart_with(|settings| Arc::make_mut(&mut settings.tenants[0]).sign_in.return_to_origins = vec![pattern])
+        .await;
     let login = |path: &str| format!("/acme/login?return_to={path}");
     assert_eq!(world.browser().get(&login("/reports")).await.status, StatusCode::FOUND);
     for bad in [
@@ -615,7 +623,7 @@ async fn a_public_page_shows_every_identity_header_and_nobody_in_them() {
     let mut world = acme().await;
     world
         .restart_with(|settings| {
-            settings.tenants[0].policy.rules = vec![rule(None, Some("/public/**"), Effect::Public)];
+            Arc::make_mut(&mut settings.tenants[0]).policy.rules = vec![rule(None, Some("/public/**"), Effect::Public)];
         })
         .await;
     let mut stale = world.browser();
@@ -648,7 +656,7 @@ async fn a_rule_on_networks_asks_for_the_client_and_not_for_the_proxy() {
         .restart_with(|settings| {
             let networks = |text| [lychgate::net::parse_network(text).unwrap()].into_iter().collect();
             let within = |text, effect| Rule { networks: networks(text), ..rule(None, None, effect) };
-            settings.tenants[0].policy.rules =
+            Arc::make_mut(&mut settings.tenants[0]).policy.rules =
                 vec![within("127.0.0.0/8", Effect::Public), within("203.0.113.0/24", Effect::Deny)];
         })
         .await;
@@ -672,8 +680,8 @@ async fn whoever_must_step_up_signs_in_again_and_is_on_the_very_page() {
     world
         .restart_with(|settings| {
             let demand = step_up(Some(5), Some("phr"));
-            settings.tenants[0].sign_in.allowed_params.clear();
-            settings.tenants[0].policy.rules = vec![rule(Some("money"), Some("/money/**"), demand)];
+            Arc::make_mut(&mut settings.tenants[0]).sign_in.allowed_params.clear();
+            Arc::make_mut(&mut settings.tenants[0]).policy.rules = vec![rule(Some("money"), Some("/money/**"), demand)];
         })
         .await;
     let wanted = world.url("/money/send?to=bob");

@@ -154,7 +154,7 @@ async fn tenants_of_one_client_are_told_apart_by_organization() {
     let mut globex = acme.settings.clone();
     globex.id = "globex".parse().unwrap();
     globex.sign_in.organizations = vec!["org_two".to_owned()];
-    let world = World::start_with(vec![acme], |settings| settings.tenants.push(globex)).await;
+    let world = World::start_with(vec![acme], |settings| settings.tenants.push(globex.into())).await;
     for (person, home, other) in [(ADA, "acme", "globex"), ("eve@globex.example", "globex", "acme")] {
         world.provider().auto_approve(Some(person));
         let mut browser = world.signed_in(home).await;

@@ -1,5 +1,6 @@
 //! Local accounts: the form, who gets in, who does not, and what the session is.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use lychgate::config::{LocalUser, TenantSettings};
@@ -346,7 +347,7 @@ async fn the_sessions_of_an_account_that_is_gone_or_another_are_over() {
     for (number, change) in changes.into_iter().enumerate() {
         let mut world = acme().await;
         let mut browser = signed_in(&world).await;
-        world.restart_with(|settings| change(&mut settings.tenants[0].local_users)).await;
+        world.restart_with(|settings| change(&mut Arc::make_mut(&mut settings.tenants[0]).local_users)).await;
         assert_eq!(browser.session("acme").await, None, "{number}");
     }
 }

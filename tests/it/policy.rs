@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::{Command, Output};
+use std::sync::Arc;
 
 use lychgate::config::{Condition, Effect, HostPattern, PathPattern, Rule, Test};
 use lychgate::demo::Fault;
@@ -69,7 +70,11 @@ async fn an_account_that_access_admits_signs_in() {
 async fn who_is_refused_in_a_browser_that_has_a_session_keeps_it() {
     let mut world = support::acme().await;
     let mut browser = world.signed_in("acme").await;
-    world.restart_with(|settings| settings.tenants[0].policy.access.emails = vec!["bob@acme.example".to_owned()]).await;
+    world
+        .restart_with(|settings| {
+            Arc::make_mut(&mut settings.tenants[0]).policy.access.emails = vec!["bob@acme.example".to_owned()]
+        })
+        .await;
     assert_eq!(browser.visit("/acme/login").await.code(), "access_refused");
     assert!(browser.session("acme").await.is_some());
 }
@@ -122,7 +127,11 @@ async fn whom_access_admits_no_longer_passes_public_paths_as_nobody() {
     let browser = world.signed_in("acme").await;
     assert!(admitted(&world, &browser, "/public").await.unwrap().identity().is_some());
     assert!(admitted(&world, &browser, "/").await.unwrap().identity().is_some());
-    world.restart_with(|settings| settings.tenants[0].policy.access.emails = vec!["bob@acme.example".to_owned()]).await;
+    world
+        .restart_with(|settings| {
+            Arc::make_mut(&mut settings.tenants[0]).policy.access.emails = vec!["bob@acme.example".to_owned()]
+        })
+        .await;
     assert!(admitted(&world, &browser, "/public").await.unwrap().identity().is_none());
     assert!(admitted(&world, &browser, "/").await.is_none());
 }

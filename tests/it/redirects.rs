@@ -1,5 +1,7 @@
 //! Where a sign-in may end: thousands of hostile addresses, read as browsers read them.
 
+use std::sync::Arc;
+
 use lychgate::config::{Effect, HostPattern, LocalUser, OriginPattern, PathPattern, Rule};
 use lychgate::credentials::PasswordHash;
 use lychgate::net::{Networks, Scheme};
@@ -182,7 +184,7 @@ async fn scene() -> World {
     let mut world = apart(Some("acme.example"), true).await;
     world
         .restart_with(|settings| {
-            let tenant = &mut settings.tenants[0];
+            let tenant = Arc::make_mut(&mut settings.tenants[0]);
             tenant.policy.rules = vec![Rule {
                 name: Some("money".to_owned()),
                 paths: vec![PathPattern::parse("/money").unwrap()],
@@ -321,7 +323,7 @@ async fn with_one_origin_allowed_no_neighbour_is() {
     world
         .restart_with(|settings| {
             let host = "app.acme.example".to_owned();
-            settings.tenants[0].sign_in.return_to_origins =
+            Arc::make_mut(&mut settings.tenants[0]).sign_in.return_to_origins =
                 vec![OriginPattern { scheme: "https".to_owned(), host, port: 443, subdomains: false }];
         })
         .await;

@@ -1,5 +1,6 @@
 //! How long people stay signed in.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use lychgate::config::OnStoreFailure;
@@ -30,7 +31,7 @@ async fn a_session_of_the_provider_before_opens_nothing_and_tells_the_new_one_no
     let mut browser = world.signed_in("acme").await;
     let successor = Tenant::start("successor").await;
     let settings = successor.settings.provider.clone();
-    world.restart_with(|world| world.tenants[0].provider = settings).await;
+    world.restart_with(|world| Arc::make_mut(&mut world.tenants[0]).provider = settings).await;
     assert_eq!(browser.clone().session("acme").await, None);
     let location = browser.get("/acme/logout").await.location();
     assert!(location.as_str().starts_with(successor.provider.issuer()), "{location}");

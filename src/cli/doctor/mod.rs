@@ -7,13 +7,14 @@ mod provider;
 mod store;
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
 
 use super::{Exit, put};
 use crate::clock::Clock;
-use crate::config::{Settings, StoreKind};
+use crate::config::{Settings, StoreKind, TenantSettings};
 use crate::metrics::Metrics;
 use crate::oidc::Providers;
 use crate::tenant_id::TenantId;
@@ -122,11 +123,11 @@ pub(super) async fn run(settings: &Settings, only: Option<&TenantId>, as_json: b
         store::look(redis, &mut all[0]).await;
     }
     let providers = Providers::new(Clock::system(), Metrics::new(0));
-    let look = |tenant| {
-        let providers = &providers;
+    let look = |tenant: &Arc<TenantSettings>| {
+        let (providers, tenant) = (&providers, Arc::clone(tenant));
         async move {
-            let mut findings = provider::look(providers, tenant).await;
-            callback::look(settings, tenant, &mut findings).await;
+            let mut findings = provider::look(providers, &tenant).await;
+            callback::look(settings, &tenant, &mut findings).await;
             findings
         }
     };

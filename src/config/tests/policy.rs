@@ -20,7 +20,7 @@ fn rules_are_read_in_their_order_with_all_they_say() {
          effect = \"allow\"\nscopes = [\"read:a\"]\nclaims = [{ claim = [\"a\", \"b\"], any_of = [\"x\", 1, true] }]\n\
          [[rules]]\neffect = \"step_up\"\nmax_age = \"5m\"\nacr_values = \"phr phrh\"\n",
     );
-    let policy = Folder::with(&[("tenants/acme.toml", &text)]).good().tenants.remove(0).policy;
+    let policy = Folder::with(&[("tenants/acme.toml", &text)]).good().tenants[0].policy.clone();
     assert_eq!((policy.default_rule, policy.leeway), (DefaultRule::Deny, 60));
     assert_eq!(policy.access.emails, ["ada@acme.example"]);
     assert_eq!(policy.access.email_domains, [HostPattern::Exact("acme.example".into())]);

@@ -1,6 +1,8 @@
 //! Every way not to pass: what is refused reaches no application, and what an application says where it should not is
 //! shown to nobody.
 
+use std::sync::Arc;
+
 use lychgate::config::{Condition, Effect, HostPattern, PathPattern, Rule, Test, UpstreamAddress};
 use lychgate::net::{Networks, parse_network};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -118,7 +120,9 @@ async fn what_is_refused_reaches_no_application() {
 
     place
         .world
-        .restart_with(|settings| settings.tenants[0].policy.access.emails = vec!["bob@acme.example".into()])
+        .restart_with(|settings| {
+            Arc::make_mut(&mut settings.tenants[0]).policy.access.emails = vec!["bob@acme.example".into()]
+        })
         .await;
     for headers in [PAGE, SCRIPT] {
         let answer =
