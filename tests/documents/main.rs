@@ -17,6 +17,7 @@ use lychgate::{config, metrics};
 
 mod alerts;
 mod commands;
+mod dependencies;
 mod links;
 mod samples;
 
