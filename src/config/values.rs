@@ -93,9 +93,12 @@ pub(super) fn url(text: &str, schemes: &[&str]) -> Result<Url, Refused> {
         return Err("holds a user name or password; leave it out".into());
     }
     let host = url.host_str().unwrap_or_default();
-    // Parsers drop control characters, wherever they stand (WHATWG URL, section 4.4).
+    // Parsers drop control characters, wherever they stand, and what no host may hold (WHATWG URL, sections 3.3 and 4.4).
     let odd = |c: char| c == '\\' || c == ' ' || c.is_control();
-    if scheme != url.scheme() || !rest.to_ascii_lowercase().starts_with(host) || text.contains(odd) {
+    let rest = rest.to_ascii_lowercase();
+    let after_host =
+        rest.strip_prefix(host).filter(|after| after.is_empty() || after.starts_with([':', '/', '?', '#']));
+    if scheme != url.scheme() || after_host.is_none() || text.contains(odd) {
         return Err("is a URL that readers may take differently; write the host in ASCII and use plain slashes".into());
     }
     Ok(url)
@@ -343,6 +346,8 @@ mod tests {
             "https://acme.example\t",
             "https://acme\n.example",
             "https://acme.example:8443\0",
+            "https://acme.example\u{ad}",
+            "https://acme.example\u{ad}:8443/x",
         ] {
             assert!(safe_url(bad).is_err(), "{bad}");
         }
