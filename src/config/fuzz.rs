@@ -34,13 +34,16 @@ fn layer(data: &[u8]) -> Result<(Layer, &str), Option<String>> {
     Layer::file(Path::new(&format!("acme.{format}")), text.as_bytes()).map(|layer| (layer, text)).map_err(Some)
 }
 
-/// Whether the only thing that a file says of [`SECRET`] is that it is one.
+/// Whether all that a file says of [`SECRET`] is that it is the value of a key for secrets.
 fn is_told_as_a_secret(text: &str) -> bool {
     let mut places = text.match_indices(SECRET);
     let (Some((at, _)), None) = (places.next(), places.next()) else { return false };
-    let before = text[..at].trim_end_matches(['"', '\'', ' ', ':', '=']);
-    ["client_secret", "redis_password", "secret"].iter().any(|key| {
-        before.strip_suffix(key).is_some_and(|rest| rest.is_empty() || rest.ends_with(['\n', '"', ' ', '.', '{', ',']))
+    let ways = [("", " = \""), ("", " = '"), ("", ": "), ("", ": \""), ("\"", "\":\""), ("\"", "\": \"")];
+    let keys = ["client_secret", "sessions.redis_password", "redis_password"];
+    ways.iter().any(|(before, after)| {
+        let key = text[..at].strip_suffix(after);
+        let rest = keys.iter().find_map(|name| key?.strip_suffix(name)?.strip_suffix(before));
+        rest.is_some_and(|rest| rest.is_empty() || rest.ends_with(['\n', '{', ',']))
     })
 }
 
