@@ -81,6 +81,10 @@ impl<'a> UnverifiedJwt<'a> {
         if header.contains_key("crit") {
             return Err(Malformed("its header has crit"));
         }
+        // Of encrypted tokens alone (RFC 7516, section 4.1.3); nothing is unpacked here.
+        if header.contains_key("zip") {
+            return Err(Malformed("its header has zip"));
+        }
         let text = |name| match header.get(name) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text.clone())),

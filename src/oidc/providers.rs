@@ -27,6 +27,9 @@ const TICK: Duration = Duration::from_secs(5);
 /// Sources that the background asks at the same time.
 const AT_ONCE: usize = 16;
 
+/// Keys of one provider; every check of a token looks through them.
+const MAX_KEYS: usize = 200;
+
 /// The providers of all tenants, with what was fetched of them. One per process.
 pub struct Providers {
     pub(super) clock: Clock,
@@ -208,8 +211,10 @@ async fn fetch_keys(
     let metadata = providers.metadata(&source, &fetcher).await?;
     let read = |answer: &fetch::Answer| {
         let value = KeySet::parse(&answer.body).map_err(|_| answer.malformed("is no key set"))?;
-        if value.len() == 0 {
-            return Err(answer.malformed("has no key that we can use"));
+        match value.len() {
+            0 => return Err(answer.malformed("has no key that we can use")),
+            1..=MAX_KEYS => {}
+            _ => return Err(answer.malformed("has more keys than any provider needs")),
         }
         Ok(Fetched { value, max_age: answer.max_age() })
     };

@@ -330,7 +330,8 @@ fn only_a_missing_key_is_worth_another_fetch() {
 }
 
 #[test]
-fn a_header_with_crit_is_refused_before_any_key_is_looked_for() {
+fn a_header_with_crit_or_zip_is_refused_before_any_key_is_looked_for() {
+    refuses_header(json!({"zip": "DEF"}), &[RSA.jwk()], "id_token_malformed");
     refuses_header(json!({"crit": ["exp"], "kid": "rsa-9"}), &[RSA.jwk()], "id_token_malformed");
     refuses_header(json!({"crit": []}), &[RSA.jwk()], "id_token_malformed");
 }
