@@ -122,7 +122,7 @@ impl Requests {
         parts.extensions.insert(PeerAddr(self.peer));
         parts.extensions.insert(OverTls(self.over_tls));
         if let Some(client) = parts.extensions.remove::<OnUpgrade>() {
-            parts.extensions.insert(Tunnel::new(client, self.tunnel.clone()));
+            parts.extensions.insert(Tunnel::new(client, self.tunnel.clone(), settings.idle_timeout));
         }
         let expects = parts.headers.contains_key(EXPECT);
         let (body, limits) = RequestBody::new(body, settings.max_body_bytes, expects, settings.idle_timeout);

@@ -1,12 +1,15 @@
-//! A connection that is no longer HTTP: bytes both ways, until one end is done or somebody says so.
+//! A connection that is no longer HTTP: bytes both ways, until one end is done, both are silent, or somebody says so.
 
-use std::fmt;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use std::{fmt, io};
 
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
 
 type Carrying = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -32,21 +35,31 @@ impl fmt::Debug for Slot {
 pub struct Tunnel {
     client: OnUpgrade,
     slot: Slot,
+    idle_timeout: Duration,
 }
 
 impl Tunnel {
-    pub(super) fn new(client: OnUpgrade, slot: Slot) -> Self {
-        Self { client, slot }
+    pub(super) fn new(client: OnUpgrade, slot: Slot, idle_timeout: Duration) -> Self {
+        Self { client, slot, idle_timeout }
     }
 
-    /// Joins it with its other end, until `until` or until the server ends; call it before the answer 101 goes out.
-    pub fn join<S, U>(self, mut other: S, until: U)
+    /// Joins it with its other end, until `until` or until the server ends; unless `may_be_silent`, also until nothing
+    /// went either way for `idle_timeout`, or twice that. Call it before the answer 101 goes out.
+    pub fn join<S, U>(self, other: S, until: U, may_be_silent: bool)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         U: Future<Output = ()> + Send + 'static,
     {
-        let client = self.client;
+        let Self { client, slot, idle_timeout } = self;
+        let moved = Arc::<AtomicBool>::default();
+        let mut other = Noticed { stream: other, moved: Arc::clone(&moved) };
         let carrying = async move {
+            let silence = async {
+                tokio::time::sleep(idle_timeout).await;
+                while may_be_silent || moved.swap(false, Ordering::Relaxed) {
+                    tokio::time::sleep(idle_timeout).await;
+                }
+            };
             let carry = async {
                 let Ok(client) = client.await else { return };
                 // How it ended matters to nobody: both ends know.
@@ -55,8 +68,44 @@ impl Tunnel {
             tokio::select! {
                 () = carry => {}
                 () = until => {}
+                () = silence => {}
             }
         };
-        *self.slot.0.lock().expect("no panic while held") = Some(Box::pin(carrying));
+        *slot.0.lock().expect("no panic while held") = Some(Box::pin(carrying));
+    }
+}
+
+/// A stream that notices when something went through it.
+struct Noticed<S> {
+    stream: S,
+    moved: Arc<AtomicBool>,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Noticed<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            self.moved.store(true, Ordering::Relaxed);
+        }
+        read
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Noticed<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        if matches!(written, Poll::Ready(Ok(1..))) {
+            self.moved.store(true, Ordering::Relaxed);
+        }
+        written
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

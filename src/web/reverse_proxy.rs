@@ -210,7 +210,8 @@ impl Passage<'_> {
         target.try_into().map_err(|error: http::uri::InvalidUri| Problem::new("path_refused").because(error))
     }
 
-    /// Joins the client's connection with the application's, for as long as the session, or the token, lasts.
+    /// Joins the client's connection with the application's, for as long as the session, or the token, lasts; without
+    /// either, as long as one of both has something to say.
     async fn tunnel(&mut self, permit: &Permit, answer: upstream::Answer) -> Result<Response, UpstreamError> {
         let mut headers = answer.headers.clone();
         scrub::response(&mut headers);
@@ -220,6 +221,7 @@ impl Passage<'_> {
         let open = Open::new(&self.gateway.metrics, self.tenant.id());
         let (sessions, limits) = (Arc::clone(&self.gateway.sessions), self.tenant.settings.session.clone());
         let (session, token) = (permit.session().cloned(), permit.token().cloned());
+        let of_somebody = session.is_some() || token.is_some();
         let now = self.gateway.clock.now();
         let until = async move {
             let _counted = (open, in_flight);
@@ -233,7 +235,7 @@ impl Passage<'_> {
             }
         };
         if let Some(tunnel) = self.request.take_tunnel() {
-            tunnel.join(stream, until);
+            tunnel.join(stream, until, of_somebody);
         }
         Ok(proxied(Response::default(), StatusCode::SWITCHING_PROTOCOLS, headers))
     }
