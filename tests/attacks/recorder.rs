@@ -1,6 +1,7 @@
 //! An application that believes nobody: it reads requests as strictly as RFC 9112 allows and keeps what it saw.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -37,6 +38,7 @@ impl Recorded {
 pub struct Recorder {
     pub address: SocketAddr,
     seen: Arc<Mutex<Vec<Recorded>>>,
+    connections: Arc<AtomicUsize>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -55,13 +57,20 @@ impl Recorder {
     pub async fn answering(answer: &'static [u8]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, seen) = (listener.local_addr().unwrap(), Arc::<Mutex<Vec<Recorded>>>::default());
-        let of_task = Arc::clone(&seen);
+        let connections = Arc::<AtomicUsize>::default();
+        let (of_task, counted) = (Arc::clone(&seen), Arc::clone(&connections));
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
+                counted.fetch_add(1, Ordering::Relaxed);
                 tokio::spawn(converse(stream, Arc::clone(&of_task), answer));
             }
         });
-        Self { address, seen, task }
+        Self { address, seen, connections, task }
+    }
+
+    /// How often somebody connected, for whatever.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
     }
 
     /// Forgets what it saw, and returns it.
