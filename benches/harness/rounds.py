@@ -11,14 +11,17 @@ from .load import Outcome
 
 @dataclass
 class Contestant:
-    """Who takes part: a name, the processes that serve, and the load they are put under for so many seconds."""
+    """Who takes part: a name, the processes that serve, the load they are put under for so many seconds, and what is done
+    before that."""
 
     name: str
     pids: list[int]
     load: Callable[[float], Outcome]
+    before: Callable[[], object] = lambda: None
     samples: list = field(default_factory=list)
 
     def sample(self, seconds):
+        self.before()
         before = machine.cpu_seconds(self.pids), machine.children_seconds(), machine.busy_seconds()
         outcome = self.load(seconds)
         after = machine.cpu_seconds(self.pids), machine.children_seconds(), machine.busy_seconds()
