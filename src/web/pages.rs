@@ -20,6 +20,10 @@ const PROBLEM_JSON: &str = "application/problem+json";
 /// RFC 9110, section 11.6.1, demands a challenge with a 401; browsers know no scheme of this name and stay quiet.
 pub(super) const SESSION_CHALLENGE: &str = "Session realm=\"lychgate\"";
 
+/// What people read while there is too much to do.
+const OVERLOADED: &str =
+    "There is more to do here than can be done at the moment. Please try again in a few seconds.\n";
+
 /// A tenant's page.
 pub(super) fn page(gateway: &Gateway, request: &Request, home: Home<'_>, page: &Page<'_>) -> Response {
     page_with(gateway, request, home, StatusCode::OK, page)
@@ -79,7 +83,10 @@ pub(super) fn log(gateway: &Gateway, tenant: Option<&Tenant>, problem: &Problem)
         });
     }
     let (code, cause) = (problem.code, problem.chain().map(tracing::field::display));
-    if problem.presentation().0.is_server_error() {
+    if problem.is_of_overload() {
+        // It is counted; a line for each would make it worse.
+        tracing::debug!(code, cause, "refused");
+    } else if problem.presentation().0.is_server_error() {
         tracing::error!(code, cause, "refused");
     } else {
         tracing::info!(code, cause, "refused");
@@ -112,6 +119,12 @@ pub(super) fn problem_page(
     problem: &Problem,
 ) -> Response {
     let (status, text) = problem.presentation();
+    if problem.is_of_overload() {
+        // To make a page would take longer than what was refused.
+        let mut response = answers::text(status, OVERLOADED);
+        add_headers(&mut response, problem);
+        return response;
+    }
     let (detail, provider_said) = (problem.detail.as_deref(), problem.provider_said.as_deref());
     let page = ErrorPage { status: status.as_u16(), text, code: problem.code, detail, provider_said };
     let mut response = render(gateway, request, home, status, &Page::Error(page));

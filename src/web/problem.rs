@@ -69,6 +69,11 @@ impl Problem {
         Self { detail: Some(detail.into()), ..self }
     }
 
+    /// Whether there is too much to do to say more than that.
+    pub(super) fn is_of_overload(&self) -> bool {
+        self.code == "overloaded"
+    }
+
     /// Its status and what its page says.
     pub fn presentation(&self) -> (StatusCode, ErrorText) {
         presentation(self.code)

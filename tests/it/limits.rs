@@ -247,10 +247,13 @@ async fn while_there_is_too_much_to_do_new_work_is_turned_away_and_who_is_known_
     let busy = gateway.begin(Work::SignIn).await.unwrap();
 
     let page = world.browser().get("/acme/login").await;
-    assert_eq!((page.status, page.code()), (StatusCode::SERVICE_UNAVAILABLE, "overloaded"), "{}", page.body);
-    assert!(!page.header("retry-after").is_empty());
-    assert_eq!(world.browser().get(callback.as_str()).await.code(), "overloaded");
-    assert_eq!(world.browser().post("/acme/backchannel-logout", "logout_token=x").await.code(), "overloaded");
+    assert_eq!(page.status, StatusCode::SERVICE_UNAVAILABLE, "{}", page.body);
+    assert!(page.body.starts_with("There is more to do here than can be done"), "{}", page.body);
+    assert!(!page.header("retry-after").is_empty() && page.header("cache-control") == "no-store");
+    let script = world.browser().with("accept", "application/json").get(callback.as_str()).await;
+    assert_eq!((script.status.as_u16(), script.json()["code"].as_str()), (503, Some("overloaded")));
+    let page = world.browser().post("/acme/backchannel-logout", "logout_token=x").await;
+    assert_eq!(page.status, StatusCode::SERVICE_UNAVAILABLE);
     let bearer = format!("Bearer {}", world.provider().mint("at+jwt", API, &json!({})));
     for proxy in crate::forward_auth::PROXIES {
         let page = asks(proxy, &forgotten, PAGE, &[("accept", "text/html")]).await;
