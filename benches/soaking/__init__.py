@@ -1,0 +1,1 @@
+"""What `benches/soak` is made of."""
