@@ -121,6 +121,11 @@ export class Replicas {
       LYCHGATE_SESSIONS__REDIS_PREFIX: PREFIX,
       LYCHGATE_SERVER__DRAIN_DELAY: `${DRAIN_DELAY}s`,
       LYCHGATE_LOG__LEVEL: "info",
+      // All people come from one address, and try again at once while Redis is away.
+      LYCHGATE_LIMITS__SIGN_INS_PER_ADDRESS: "0",
+      LYCHGATE_LIMITS__SIGN_INS: "0",
+      LYCHGATE_LIMITS__FAILED_CALLBACKS_PER_ADDRESS: "0",
+      LYCHGATE_LIMITS__FAILED_CALLBACKS: "0",
       ...settings,
     };
     replicas.all = ports.map((port, at) => {
