@@ -3,6 +3,8 @@
 import contextlib
 import http.client
 import json
+import os
+import signal
 import socket
 import subprocess
 import tempfile
@@ -93,7 +95,7 @@ class Programs:
 
     def start(self, command, **how):
         """Starts a process that is ended with the benchmark, or before by `stop`."""
-        process = subprocess.Popen([str(part) for part in command], **how)
+        process = subprocess.Popen([str(part) for part in command], start_new_session=True, **how)
         self.running.callback(stop, process)
         return process
 
@@ -141,12 +143,13 @@ class Programs:
 
 
 def stop(process):
-    if process.poll() is None:
-        process.terminate()
+    """Ends a process and its own: `node` may be a script that starts the real one."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
         try:
             process.wait(30)
         except subprocess.TimeoutExpired:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
 
