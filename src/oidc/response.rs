@@ -253,9 +253,9 @@ impl Refusal {
     }
 }
 
-/// At most `max` characters of `text`, none that moves a cursor or turns the direction of writing.
+/// At most `max` characters of `text`, none that moves a cursor, ends a line or turns the direction of writing.
 fn cleaned(text: &str, max: usize) -> String {
-    let turns = |c| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let turns = |c| matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     text.chars().filter(|&c| !c.is_control() && !turns(c)).take(max).collect()
 }
 
@@ -357,7 +357,7 @@ mod tests {
     fn a_description_is_cut_and_cannot_break_a_line() {
         let description =
             |text: &str| ResponseError::refused("access_denied", Some(text)).description().map(str::to_owned);
-        assert_eq!(description("a\r\nb\u{1b}[31m\u{202e}c\u{85}").as_deref(), Some("ab[31mc"));
+        assert_eq!(description("a\r\n\u{2028}b\u{1b}[31m\u{202e}c\u{85}").as_deref(), Some("ab[31mc"));
         assert_eq!(description(&"é".repeat(300)), Some("é".repeat(200)));
         assert_eq!(description("\n"), None);
         assert_eq!(ResponseError::refused("x", None).description(), None);
