@@ -9,6 +9,8 @@ use super::identity_headers;
 use super::request::Request;
 use crate::gateway::Gateway;
 
+const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
+
 /// An empty answer.
 pub(super) fn empty(status: StatusCode) -> Response {
     let mut response = Response::default();
@@ -26,12 +28,18 @@ pub(super) fn json(status: StatusCode, content_type: &'static str, value: &Value
     with_type(status, content_type, value.to_string().into())
 }
 
-/// A body of this type.
+/// A body of this type, which no other site may embed.
 pub(super) fn with_type(status: StatusCode, content_type: &'static str, body: bytes::Bytes) -> Response {
     let mut response = Response::new(body.into());
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response.headers_mut().insert(RESOURCE_POLICY, HeaderValue::from_static("same-origin"));
     response
+}
+
+/// Lets other sites embed it.
+pub(super) fn share(response: &mut Response) {
+    response.headers_mut().insert(RESOURCE_POLICY, HeaderValue::from_static("cross-origin"));
 }
 
 /// A redirect: 302, or 303 after a form was posted.
@@ -65,6 +73,8 @@ pub(super) fn asset(gateway: &Gateway, request: &Request, file: &str) -> Respons
             let mut response = with_type(StatusCode::OK, asset.content_type, asset.bytes);
             let for_ever = HeaderValue::from_static("public, max-age=31536000, immutable");
             response.headers_mut().insert(header::CACHE_CONTROL, for_ever);
+            // A page of ours that a proxy shows on an application's host has our style sheet.
+            share(&mut response);
             response
         }
         _ => text(StatusCode::NOT_FOUND, "not found\n"),

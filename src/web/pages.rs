@@ -1,6 +1,7 @@
 //! Pages as responses: whose look they have, their security policy, and problems as a page or as JSON.
 
-use http::{StatusCode, header};
+use http::StatusCode;
+use http::header::{self, HeaderName};
 use serde_json::json;
 use url::Url;
 use warp::reply::Response;
@@ -172,6 +173,8 @@ fn render(
             let mut response = answers::with_type(status, "text/html; charset=utf-8", html.into());
             answers::set(&mut response, header::CONTENT_SECURITY_POLICY, &policy(home));
             answers::set(&mut response, header::CONTENT_LANGUAGE, frame.locale.as_str());
+            // Who opened the window of a page has no hold on it. Redirects leave it, for applications that sign in so.
+            answers::set(&mut response, HeaderName::from_static("cross-origin-opener-policy"), "same-origin");
             response
         }
         Err(error) => {

@@ -147,6 +147,7 @@ async fn frontchannel(scope: Scope<'_>) -> Answer {
     let policy = format!("default-src 'none'; frame-ancestors {}", scope.tenant.provider.origins().join(" "));
     let policy = HeaderValue::from_str(&policy);
     response.headers_mut().extend(policy.map(|policy| (header::CONTENT_SECURITY_POLICY, policy)));
+    answers::share(&mut response);
     Ok(response)
 }
 

@@ -1,6 +1,6 @@
 //! What scripts of our own origin may ask about their session: how long it lasts, new tokens, the access token.
 
-use http::{HeaderName, StatusCode};
+use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::{Answer, Scope};
@@ -46,10 +46,7 @@ pub(super) async fn token(scope: Scope<'_>) -> Answer {
         "expires_in": terms.expires_at.map(|end| left(end, now)),
         "scope": terms.scope,
     });
-    let mut response = answers::json(StatusCode::OK, "application/json", &document);
-    // No other site may even embed it.
-    answers::set(&mut response, HeaderName::from_static("cross-origin-resource-policy"), "same-origin");
-    Ok(response)
+    Ok(answers::json(StatusCode::OK, "application/json", &document))
 }
 
 fn refuse_strangers(scope: &Scope<'_>) -> Result<(), Problem> {
