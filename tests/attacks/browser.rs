@@ -118,8 +118,8 @@ async fn no_other_origin_is_given_leave_to_read() {
                 let page =
                     foreign.send(method.clone(), &route.replace('…', "x").replace("<reference>", "x"), None).await;
                 let names = page.headers.keys().map(reqwest::header::HeaderName::as_str);
-                let named: Vec<_> = names.filter(|name| name.starts_with("access-control")).collect();
-                assert!(named.is_empty(), "{method} {route} {origin}: {named:?}");
+                let told: Vec<_> = names.filter(|name| name.starts_with("access-control")).collect();
+                assert!(told.is_empty(), "{method} {route} {origin}: {told:?}");
             }
         }
         let mut foreign = signed_in.clone().with("origin", origin).with("sec-fetch-mode", "cors");

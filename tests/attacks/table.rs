@@ -53,7 +53,7 @@ fn the_page_names_tests_that_exist_and_every_attack() {
     assert!(named.len() > 20, "{PAGE} has lost its rows");
     for (file, names) in &named {
         let text = read(file);
-        let of_rust = file.ends_with(".rs").then(|| tests_of(&text));
+        let of_rust = file.strip_suffix(".rs").map(|_| tests_of(&text));
         for name in names {
             let exists = of_rust.as_ref().map_or_else(|| text.contains(name.as_str()), |tests| tests.contains(name));
             assert!(exists, "{PAGE} names {name}, which is no test of {file}");
