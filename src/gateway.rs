@@ -295,6 +295,11 @@ impl Tenants {
         self.by_host.contains_key(split_port(host).0)
     }
 
+    /// Whether any tenant claims a host for itself.
+    pub fn have_hosts(&self) -> bool {
+        !self.by_host.is_empty()
+    }
+
     /// The tenant that claims this host for itself.
     pub fn of_host(&self, host: &str) -> Option<&Arc<Tenant>> {
         self.by_host.get(split_port(host).0)
@@ -307,16 +312,16 @@ impl Tenants {
         let (name, port) = split_port(host);
         let own = || self.own_origin(scheme, name, port);
         if let Some(origin) = tenant.settings.hosts.iter().any(|own| own == name).then(own).flatten() {
-            return Some(Place::on_own_host(&tenant.settings, origin));
+            return Some(tenant.on_own_host(origin));
         }
         if let Some(origin) = self.shared.origin(scheme, host) {
-            return Some(Place::shared(&tenant.settings, origin));
+            return Some(tenant.on_shared(origin));
         }
         if let Some(own) = tenant.settings.hosts.first() {
-            return Some(Place::on_own_host(&tenant.settings, format!("https://{own}")));
+            return Some(tenant.on_own_host(format!("https://{own}")));
         }
         match &self.shared {
-            SharedOrigin::Public { origin, .. } => Some(Place::shared(&tenant.settings, origin.clone())),
+            SharedOrigin::Public { origin, .. } => Some(tenant.on_shared(origin.clone())),
             SharedOrigin::Loopback | SharedOrigin::None => None,
         }
     }
@@ -354,7 +359,7 @@ impl Tenants {
         let (name, port) = split_port(&visitor.host);
         if let Some(tenant) = self.by_host.get(name) {
             let Some(origin) = self.own_origin(visitor.scheme, name, port) else { return Destination::UnknownHost };
-            let place = Place::on_own_host(&tenant.settings, origin);
+            let place = tenant.on_own_host(origin);
             return found(tenant, place, path);
         }
         let Some(origin) = self.shared.origin(visitor.scheme, &visitor.host) else { return Destination::UnknownHost };
@@ -366,7 +371,7 @@ impl Tenants {
         }
         let id = path.strip_prefix('/').and_then(|path| path.split('/').next()).unwrap_or_default();
         match self.get(id) {
-            Some(tenant) => found(tenant, Place::shared(&tenant.settings, origin), path),
+            Some(tenant) => found(tenant, tenant.on_shared(origin), path),
             None => Destination::Nowhere,
         }
     }

@@ -3,20 +3,30 @@
 //! Which hosts are ours is not known here, nor who may read what.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
 use http::header::{FORWARDED, HOST};
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, Uri};
 use ipnet::IpNet;
 
-/// The address at the other end of a connection; the server puts it into each request's extensions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PeerAddr(pub SocketAddr);
+/// How a request arrived; the server puts it into each request's extensions.
+#[derive(Clone, Debug)]
+pub struct Arrival {
+    /// The address at the other end of the connection.
+    pub peer: SocketAddr,
+    /// Whether the connection came in by our own TLS.
+    pub over_tls: bool,
+    /// The request target, whole.
+    pub target: Uri,
+}
 
-/// Whether a connection came in by our own TLS; in each request's extensions, too.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OverTls(pub bool);
+impl Arrival {
+    /// Of a request that did not come by our own server: it has no peer, and so no trust, and asks for nothing.
+    pub fn nowhere() -> Self {
+        Self { peer: (Ipv4Addr::UNSPECIFIED, 0).into(), over_tls: false, target: Uri::default() }
+    }
+}
 
 /// A set of networks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -117,9 +117,30 @@ impl Key {
 
     /// A keyed hash (HMAC-SHA256), for look-ups that tell a thief of the store nothing.
     pub fn hash(&self, data: &[u8]) -> [u8; 32] {
-        let key = hmac::Key::new(hmac::HMAC_SHA256, &self.0);
+        HashKey::from(self).hash(data)
+    }
+}
+
+/// A key that only hashes, ready to.
+pub struct HashKey(hmac::Key);
+
+impl fmt::Debug for HashKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HashKey(…)")
+    }
+}
+
+impl From<&Key> for HashKey {
+    fn from(key: &Key) -> Self {
+        Self(hmac::Key::new(hmac::HMAC_SHA256, &key.0))
+    }
+}
+
+impl HashKey {
+    /// A keyed hash (HMAC-SHA256), for look-ups that tell a thief of the store nothing.
+    pub fn hash(&self, data: &[u8]) -> [u8; 32] {
         let mut out = [0; 32];
-        out.copy_from_slice(hmac::sign(&key, data).as_ref());
+        out.copy_from_slice(hmac::sign(&self.0, data).as_ref());
         out
     }
 }

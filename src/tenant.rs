@@ -1,6 +1,7 @@
 //! A tenant at work: its settings, its provider, its keys, the places where browsers find it, and where a sign-in of
 //! it may end. Everything here is made once and never changes; `gateway` finds the tenant of a request.
 
+use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
 use url::Url;
@@ -49,6 +50,8 @@ pub struct Tenant {
     /// Its local accounts; none where there are none.
     pub accounts: Option<Accounts>,
     ring: Arc<KeyRing>,
+    on_own_host: Arc<Corner>,
+    shared: Arc<Corner>,
     checks: OnceLock<CheckCounters>,
 }
 
@@ -70,7 +73,18 @@ impl Tenant {
         let upstreams = settings.upstreams.iter().map(upstream).collect::<Result<_, _>>()?;
         let bearer = Bearer::new(&provider, &settings);
         let accounts = Accounts::new(&settings.local_users);
-        Ok(Self { settings, provider, upstreams, bearer, accounts, ring: Arc::clone(ring), checks: OnceLock::new() })
+        let (on_own_host, shared) = (Corner::on_own_host(&settings).into(), Corner::shared(&settings).into());
+        Ok(Self {
+            on_own_host,
+            shared,
+            settings,
+            provider,
+            upstreams,
+            bearer,
+            accounts,
+            ring: Arc::clone(ring),
+            checks: OnceLock::new(),
+        })
     }
 
     /// Its id.
@@ -81,6 +95,16 @@ impl Tenant {
     /// Shows the tenant in the metrics before its first event, when it begins to be served.
     pub fn introduce(&self, metrics: &Metrics) {
         metrics.introduce(self.id(), self.provider.label(), self.accounts.is_some());
+    }
+
+    /// Its place on a host of its own.
+    pub fn on_own_host(&self, origin: String) -> Place {
+        Place { origin, corner: Arc::clone(&self.on_own_host) }
+    }
+
+    /// Its place on an origin that it shares with the others.
+    pub fn on_shared(&self, origin: String) -> Place {
+        Place { origin, corner: Arc::clone(&self.shared) }
     }
 
     /// What its passing checks count in.
@@ -175,11 +199,17 @@ fn return_to_own(place: &Place, url: &Url, shared: bool) -> Result<ReturnTo, Ret
     Ok(ReturnTo(url[url::Position::BeforePath..].to_owned()))
 }
 
-/// Where a browser found the tenant: the origin, and the path before the tenant's routes.
+/// Where a browser found the tenant: the origin, and the corner of it that is the tenant's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     /// Scheme, host and port, such as `https://login.example.com`.
     pub origin: String,
+    corner: Arc<Corner>,
+}
+
+/// The paths of a tenant on an origin.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Corner {
     /// The tenant's own corner of the origin: `/acme`, or nothing on the tenant's own hosts.
     pub mount: String,
     /// The path before our routes: `mount` and the tenant's prefix.
@@ -188,17 +218,42 @@ pub struct Place {
     pub assets: String,
 }
 
+impl Corner {
+    fn on_own_host(tenant: &TenantSettings) -> Self {
+        let base = tenant.prefix.clone();
+        Self { mount: String::new(), assets: format!("{base}/assets"), base }
+    }
+
+    fn shared(tenant: &TenantSettings) -> Self {
+        let mount = format!("/{}", tenant.id);
+        Self { base: format!("{mount}{}", tenant.prefix), mount, assets: "/assets".to_owned() }
+    }
+}
+
+impl Deref for Place {
+    type Target = Corner;
+
+    fn deref(&self) -> &Corner {
+        &self.corner
+    }
+}
+
 impl Place {
     /// The place of `tenant` on a host of its own.
     pub fn on_own_host(tenant: &TenantSettings, origin: String) -> Self {
-        let base = tenant.prefix.clone();
-        Self { origin, mount: String::new(), assets: format!("{base}/assets"), base }
+        Self { origin, corner: Corner::on_own_host(tenant).into() }
     }
 
     /// The place of `tenant` on an origin that it shares with the others.
     pub fn shared(tenant: &TenantSettings, origin: String) -> Self {
-        let mount = format!("/{}", tenant.id);
-        Self { origin, base: format!("{mount}{}", tenant.prefix), mount, assets: "/assets".to_owned() }
+        Self { origin, corner: Corner::shared(tenant).into() }
+    }
+
+    /// The same place with whole URLs in the place of paths, for a page that is read on another origin.
+    pub fn from_elsewhere(&self) -> Self {
+        let whole = |path: &str| format!("{}{path}", self.origin);
+        let corner = Corner { mount: self.mount.clone(), base: whole(&self.base), assets: whole(&self.assets) };
+        Self { origin: self.origin.clone(), corner: corner.into() }
     }
 
     /// The path of one of our routes, such as `/dashboard`.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use crate::secret::{Key, SecretString, base64url, from_base64url};
+use crate::secret::{HashKey, Key, SecretString, base64url, from_base64url};
 use crate::tenant_id::TenantId;
 
 /// The id of a ring key: a hash that tells nothing about it. It stands in cookies and rows.
@@ -35,7 +35,7 @@ pub struct RingKey {
 #[derive(Debug)]
 pub struct TenantKeys {
     /// Hashes session ids into what the store knows sessions by.
-    pub session_id: Key,
+    pub session_id: HashKey,
     /// Together with the cookie's own key, makes the key of a session's record.
     pub record: Key,
     /// Seals the summaries of sessions.
@@ -107,7 +107,7 @@ impl RingKey {
         let key =
             |purpose: &str| self.root.derive(b"lychgate", &[purpose.as_bytes(), b"\0", tenant.as_str().as_bytes()]);
         TenantKeys {
-            session_id: key("session id"),
+            session_id: HashKey::from(&key("session id")),
             record: key("session record"),
             summary: key("session summary"),
             refresh_token: key("refresh token"),
@@ -168,8 +168,9 @@ mod tests {
                 reference,
                 audit,
             } = keys;
-            [session_id, record, summary, refresh_token, index, user, user_index, attempt, form, reference, audit]
-                .map(|key| *key.expose())
+            let keys = [record, summary, refresh_token, index, user, user_index, attempt, form, reference, audit]
+                .map(|key| *key.expose());
+            [keys.to_vec(), vec![session_id.hash(b"")]].concat()
         };
         let all = [bytes(&key.of(&acme)), bytes(&key.of(&globex))].concat();
         assert_eq!(all.iter().collect::<std::collections::HashSet<_>>().len(), 22);

@@ -11,7 +11,7 @@ use super::jwt::{JwtError, UnverifiedJwt};
 use super::{Provider, ProviderError};
 use crate::config::{ApiSettings, TenantSettings};
 use crate::metrics::{IntCounter, Metrics};
-use crate::secret::{ExposeSecret as _, Key, sha256};
+use crate::secret::{ExposeSecret as _, HashKey, Key, sha256};
 
 /// Memory for tokens that were verified, of all tenants, in bytes.
 const CACHE_BYTES: u64 = 32 * 1024 * 1024;
@@ -70,7 +70,7 @@ pub struct Bearer {
     api: ApiSettings,
     organizations: Vec<String>,
     /// Keys the hash of a token: a token that is good by other checks, or at another tenant, has another hash.
-    cache_key: Key,
+    cache_key: HashKey,
 }
 
 impl Bearer {
@@ -88,7 +88,7 @@ impl Bearer {
             (&api.audiences, api.signing_alg.as_str(), &organizations),
         );
         let checks = serde_json::to_vec(&checks).expect("texts and numbers make JSON");
-        let cache_key = Key::from_bytes(sha256(&checks));
+        let cache_key = HashKey::from(&Key::from_bytes(sha256(&checks)));
         Some(Self { provider: provider.clone(), api, organizations, cache_key })
     }
 

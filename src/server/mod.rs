@@ -16,6 +16,7 @@ mod tls;
 mod tunnel;
 
 use std::error::Error;
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use http::{HeaderMap, Method};
 pub use limits::Limits;
 pub use listener::{BindError, Listener};
 pub use shutdown::{Shutdown, ShutdownHandle};
@@ -32,12 +34,44 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 pub use tunnel::Tunnel;
+use warp::filters::BoxedFilter;
+use warp::reply::Response;
 
 use crate::config::ServerSettings;
 use crate::metrics::Metrics;
+use crate::net::Arrival;
 
 /// What answers requests.
-pub type Route = warp::filters::BoxedFilter<(warp::reply::Response,)>;
+#[derive(Clone)]
+pub struct Route {
+    filter: BoxedFilter<(Response,)>,
+    at_once: Option<AtOnce>,
+}
+
+/// Answers a request by its head alone, if it can without waiting. May take the header fields away while it looks at them.
+type AtOnce = Arc<dyn Fn(&mut HeaderMap, &Method, &Arrival) -> Option<Response> + Send + Sync>;
+
+impl Route {
+    /// Asks `at_once` first about each request without a body, and goes on where that has no answer.
+    pub fn answering_at_once<F>(self, at_once: F) -> Self
+    where
+        F: Fn(&mut HeaderMap, &Method, &Arrival) -> Option<Response> + Send + Sync + 'static,
+    {
+        Self { at_once: Some(Arc::new(at_once)), ..self }
+    }
+}
+
+impl From<BoxedFilter<(Response,)>> for Route {
+    fn from(filter: BoxedFilter<(Response,)>) -> Self {
+        Self { filter, at_once: None }
+    }
+}
+
+impl fmt::Debug for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Route(…)")
+    }
+}
 
 /// How long no connection is accepted after the system refused to give one, as it does when we are out of files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);

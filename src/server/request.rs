@@ -21,7 +21,7 @@ use super::activity::Activity;
 use super::body::{AnswerBody, RequestBody};
 use super::tunnel::{Slot, Tunnel};
 use crate::config::ServerSettings;
-use crate::net::{OverTls, PeerAddr};
+use crate::net::Arrival;
 
 /// The header fields a request may have; hyper's own limit for HTTP/1.
 pub(super) const MAX_HEADERS: usize = 100;
@@ -119,15 +119,24 @@ impl Requests {
             return Err(refusal);
         }
         let (mut parts, body) = request.into_parts();
-        parts.extensions.insert(PeerAddr(self.peer));
-        parts.extensions.insert(OverTls(self.over_tls));
+        let arrival = Arrival { peer: self.peer, over_tls: self.over_tls, target: parts.uri.clone() };
+        if body.is_end_stream()
+            && let Some(at_once) = &self.server.route.at_once
+        {
+            let answer =
+                std::panic::catch_unwind(AssertUnwindSafe(|| at_once(&mut parts.headers, &parts.method, &arrival)));
+            if let Some(response) = answer.map_err(|panic| self.panicked(&*panic))? {
+                return Ok(response);
+            }
+        }
+        parts.extensions.insert(arrival);
         if let Some(client) = parts.extensions.remove::<OnUpgrade>() {
             parts.extensions.insert(Tunnel::new(client, self.tunnel.clone(), settings.idle_timeout));
         }
         let expects = parts.headers.contains_key(EXPECT);
         let (body, limits) = RequestBody::new(body, settings.max_body_bytes, expects, settings.idle_timeout);
         parts.extensions.insert(limits.clone());
-        let route = TowerToHyperService::new(warp::service(self.server.route.clone()));
+        let route = TowerToHyperService::new(warp::service(self.server.route.filter.clone()));
         let handled = AssertUnwindSafe(route.call(Request::from_parts(parts, body))).catch_unwind();
         let overdue = async {
             tokio::time::sleep(settings.request_timeout).await;
@@ -146,11 +155,13 @@ impl Requests {
             Ok(Ok(_)) if limits.is_too_large() && !limits.are_lifted() => Err(Refusal::BodyTooLarge),
             Ok(Ok(response)) => Ok(response),
             Ok(Err(never)) => match never {},
-            Err(panic) => {
-                tracing::error!(listener = self.server.name, panic = message(&*panic), "a handler panicked");
-                Err(Refusal::Panic)
-            }
+            Err(panic) => Err(self.panicked(&*panic)),
         }
+    }
+
+    fn panicked(&self, panic: &(dyn Any + Send)) -> Refusal {
+        tracing::error!(listener = self.server.name, panic = message(panic), "a handler panicked");
+        Refusal::Panic
     }
 
     fn refuse(&self, refusal: Refusal) -> warp::reply::Response {

@@ -14,7 +14,7 @@ use warp::{Filter as _, Reply as _};
 use super::{Drained, Listener, Route, Shutdown, ShutdownHandle, serve};
 use crate::config::ServerSettings;
 use crate::metrics::Metrics;
-use crate::net::{OverTls, PeerAddr};
+use crate::net::Arrival;
 
 pub(super) const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 const SHORT: Duration = Duration::from_millis(100);
@@ -105,9 +105,8 @@ fn route(entered: Arc<Notify>, released: Arc<Notify>) -> Route {
     let huge = warp::path("huge").map(|| vec![b'x'; 64 * 1024 * 1024]);
     let count = warp::path("count").and(warp::body::bytes()).map(|body: bytes::Bytes| body.len().to_string());
     let who = warp::path("who")
-        .and(warp::ext::get::<PeerAddr>())
-        .and(warp::ext::get::<OverTls>())
-        .map(|PeerAddr(peer), OverTls(tls)| format!("{peer} {}", if tls { "tls" } else { "plain" }));
+        .and(warp::ext::get::<Arrival>())
+        .map(|Arrival { peer, over_tls, .. }| format!("{peer} {}", if over_tls { "tls" } else { "plain" }));
     hello
         .map(warp::Reply::into_response)
         .or(slow.map(warp::Reply::into_response))
@@ -125,6 +124,7 @@ fn route(entered: Arc<Notify>, released: Arc<Notify>) -> Route {
         .recover(|_| async { Ok::<_, std::convert::Infallible>(http::StatusCode::NOT_FOUND.into_response()) })
         .unify()
         .boxed()
+        .into()
 }
 
 /// What comes until the end, be it a good one or a reset.

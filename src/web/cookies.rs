@@ -12,6 +12,9 @@ use crate::tenant::{Place, Tenant};
 /// Attempts that one browser may have under way at one tenant.
 const MAX_ATTEMPTS: usize = 5;
 
+/// What all our cookies' names hold before the tenant's id.
+const STEM: &str = "lychgate-";
+
 /// How long a sign-in counts as one that has just succeeded, in seconds.
 const MARKER_LIFETIME: i64 = 60;
 
@@ -40,15 +43,19 @@ impl<'a> Cookies<'a> {
 
     /// The name that the host's own cookies begin with.
     fn name(&self) -> String {
-        let prefix = if self.secure { "__Host-" } else { "" };
-        format!("{prefix}lychgate-{}", self.tenant.id())
+        format!("{}{STEM}{}", self.prefix(), self.tenant.id())
+    }
+
+    const fn prefix(&self) -> &'static str {
+        if self.secure { "__Host-" } else { "" }
     }
 
     fn session_name(&self) -> String {
-        match self.domain {
-            Some(_) => format!("__Secure-lychgate-{}", self.tenant.id()),
-            None => self.name(),
-        }
+        format!("{}{STEM}{}", self.session_prefix(), self.tenant.id())
+    }
+
+    const fn session_prefix(&self) -> &'static str {
+        if self.domain.is_some() { "__Secure-" } else { self.prefix() }
     }
 
     fn attempt_name(&self, id: &AttemptId) -> String {
@@ -94,7 +101,9 @@ impl<'a> Cookies<'a> {
 
     /// The session cookie's value, as the browser brought it. Two of a name are none: one of them is somebody else's.
     pub(super) fn unverified_session<'r>(&self, request: &'r Request) -> Option<&'r str> {
-        only(request, &self.session_name())
+        let (prefix, id) = (self.session_prefix(), self.tenant.id().as_str());
+        let is_it = |name: &str| name.strip_prefix(prefix).and_then(|name| name.strip_prefix(STEM)) == Some(id);
+        only(request, is_it)
     }
 
     /// The cookie of an attempt.
@@ -105,7 +114,7 @@ impl<'a> Cookies<'a> {
 
     /// The value of the attempt's cookie.
     pub(super) fn unverified_attempt<'r>(&self, request: &'r Request, id: &AttemptId) -> Option<&'r str> {
-        only(request, &self.attempt_name(id))
+        named(request, &self.attempt_name(id))
     }
 
     /// Takes the attempt's cookie back.
@@ -137,7 +146,7 @@ impl<'a> Cookies<'a> {
 
     /// How many sign-ins have just succeeded, as the browser says; what it says badly counts as one.
     pub(super) fn marked(&self, request: &Request) -> u8 {
-        only(request, &self.marker_name()).map_or(0, |count| count.parse().unwrap_or(1))
+        named(request, &self.marker_name()).map_or(0, |count| count.parse().unwrap_or(1))
     }
 
     /// Takes the marker back.
@@ -156,7 +165,7 @@ impl<'a> Cookies<'a> {
 
     /// The value of the form's cookie.
     pub(super) fn unverified_form<'r>(&self, request: &'r Request) -> Option<&'r str> {
-        only(request, &self.form_name())
+        named(request, &self.form_name())
     }
 
     /// Takes the form's cookie back.
@@ -171,9 +180,13 @@ impl<'a> Cookies<'a> {
     }
 }
 
-/// The value of the one cookie of this name.
-fn only<'r>(request: &'r Request, name: &str) -> Option<&'r str> {
-    let mut values = request.cookies().filter(|(cookie, _)| *cookie == name).map(|(_, value)| value);
+fn named<'r>(request: &'r Request, name: &str) -> Option<&'r str> {
+    only(request, |cookie| cookie == name)
+}
+
+/// The value of the one cookie whose name is it.
+fn only<'r>(request: &'r Request, is_it: impl Fn(&str) -> bool) -> Option<&'r str> {
+    let mut values = request.cookies().filter(|(cookie, _)| is_it(cookie)).map(|(_, value)| value);
     let value = values.next()?;
     values.next().is_none().then_some(value)
 }

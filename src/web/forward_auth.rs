@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::{HeaderValue, Method, StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use tokio::time::Instant;
 use url::form_urlencoded;
 use warp::reply::Response;
@@ -97,7 +97,10 @@ pub(super) fn find(gateway: &Gateway, request: &Request) -> Option<Question> {
     let mut found = None;
     let mut parts = splits(request.path()).peekable();
     parts.peek()?;
-    let host_owner = request.asked_host(Scheme::Https).ok().and_then(|host| gateway.tenants.of_host(&host));
+    let host_owner = match gateway.tenants.have_hosts() {
+        true => request.asked_host(Scheme::Https).ok().and_then(|host| gateway.tenants.of_host(&host)),
+        false => None,
+    };
     for (base, flavour) in parts {
         let tenant = match host_owner {
             Some(tenant) => Some(tenant).filter(|tenant| tenant.settings.prefix == base),
@@ -110,6 +113,11 @@ pub(super) fn find(gateway: &Gateway, request: &Request) -> Option<Question> {
         }
     }
     found
+}
+
+/// Whether a path may be one of our endpoints.
+pub(super) fn may_be_asked(path: &str) -> bool {
+    splits(path).next().is_some()
 }
 
 /// Every way to read a path as one of our endpoints: what stands before it, and its flavour.
@@ -162,11 +170,9 @@ fn read(request: &Request, flavour: Flavour) -> Result<Original<'_>, OriginalErr
 }
 
 /// The answer to a check that passes by what is in memory, as most do; nothing where somebody must be asked or told.
-pub(super) fn at_once(gateway: &Gateway, request: &Request, question: &Question, began: Instant) -> Option<Response> {
-    if *request.method() != Method::GET {
-        return None;
-    }
-    let (tenant, original, place) = asked(gateway, request, question).ok()?;
+pub(super) fn at_once(gateway: &Gateway, request: &Request, began: Instant) -> Option<Response> {
+    let question = find(gateway, request)?;
+    let (tenant, original, place) = asked(gateway, request, &question).ok()?;
     let address = client(request, tenant).ok()?;
     let token = bearer::token_at_hand(request.headers(), tenant).ok()?;
     let session = match Cookies::of(tenant, &place).unverified_session(request).filter(|_| token.is_none()) {
@@ -337,6 +343,7 @@ fn allowed(gateway: &Gateway, tenant: &Tenant, permit: &Permit) -> Response {
     }
     let mut response = answers::empty(StatusCode::OK);
     let headers = response.headers_mut();
+    headers.reserve(tenant.settings.identity.headers.len() + 1);
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     for (name, value) in identity_headers::of(tenant, permit, gateway.clock.now()) {
         headers.insert(name, value);
@@ -359,9 +366,7 @@ fn denied(gateway: &Gateway, request: &Request, question: &Question, denial: &De
         // A form that was posted is answered to a person, too; one that must be posted again has no use for a page.
         None => match (&question.tenant, &denial.place) {
             (Some(tenant), Some(place)) if !nginx && !unknown && request.is_navigation("GET") => {
-                let base = place.url("");
-                let place = Place { assets: format!("{}{}", place.origin, place.assets), base, ..place.clone() };
-                pages::problem_page(gateway, request, Some((tenant, &place)), &denial.problem)
+                pages::problem_page(gateway, request, Some((tenant, &place.from_elsewhere())), &denial.problem)
             }
             _ => pages::problem_json(request, &denial.problem),
         },

@@ -95,11 +95,11 @@ fn value(claim: &Value) -> HeaderValue {
 }
 
 fn text(text: &str) -> HeaderValue {
-    if text.contains(char::is_control) {
-        return NOTHING;
+    let plain = text.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'%');
+    if plain && !text.starts_with(' ') && !text.ends_with(' ') {
+        return header(text);
     }
-    let plain = text.bytes().all(|byte| byte.is_ascii() && byte != b'%') && text.trim_matches(' ') == text;
-    if plain { header(text) } else { header(&escaped(text, ESCAPED)) }
+    if text.contains(char::is_control) { NOTHING } else { header(&escaped(text, ESCAPED)) }
 }
 
 /// Items with commas between; one that is no text, number or truth is left out.

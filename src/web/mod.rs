@@ -3,7 +3,8 @@
 //!
 //! warp matches nothing here but "any request": which tenant and route a request is for depends on its host and on
 //! tenants' prefixes, so [`routes`] copies the request's parts and [`answer`] decides in one `match`. No filter of ours
-//! rejects, so no request can fall through to another route.
+//! rejects, so no request can fall through to another route. A check that passes by what is in memory does not come so
+//! far: it is answered before.
 
 mod answers;
 pub mod bearer;
@@ -26,6 +27,8 @@ mod status;
 
 use std::sync::Arc;
 
+use http::Method;
+use tokio::time::Instant;
 use tracing::Instrument as _;
 use tracing::level_filters::LevelFilter;
 use warp::Filter as _;
@@ -57,12 +60,20 @@ pub struct Health {
 pub fn routes(gateway: impl Into<LiveGateway>, shutdown: Shutdown) -> Route {
     let live = gateway.into();
     let health = Health { shutdown, live: live.clone(), reloader: None };
-    request::filter(live)
-        .then(move |gateway: Arc<Gateway>, request: Request| {
-            let health = health.clone();
-            async move { observed(&gateway, &health, request).await }
-        })
-        .boxed()
+    let filter = request::filter(live.clone()).then(move |gateway: Arc<Gateway>, request: Request| {
+        let health = health.clone();
+        async move { observed(&gateway, &health, request).await }
+    });
+    Route::from(filter.boxed()).answering_at_once(move |headers, method, arrival| {
+        if is_watched() || *method != Method::GET || !forward_auth::may_be_asked(arrival.target.path()) {
+            return None;
+        }
+        let (began, gateway) = (Instant::now(), live.now());
+        let request = Request::new(&gateway, method.clone(), std::mem::take(headers), arrival.clone());
+        let answer = forward_auth::at_once(&gateway, &request, began);
+        *headers = request.into_headers();
+        answer
+    })
 }
 
 /// What the listener for operators answers: health with details, metrics; to operators on this machine, orders for the
@@ -76,20 +87,15 @@ pub fn admin_routes(gateway: impl Into<LiveGateway>, reloader: Option<Arc<Reload
             async move { ops::admin(&gateway, &health, &request).await }
         })
         .boxed()
+        .into()
 }
 
 /// Answers inside a span of the request, and counts.
 async fn observed(gateway: &Gateway, health: &Health, mut request: Request) -> Response {
-    let started = tokio::time::Instant::now();
-    let question = forward_auth::find(gateway, &request);
-    if let Some(question) = question.as_ref().filter(|_| !is_watched())
-        && let Some(response) = forward_auth::at_once(gateway, &request, question, started)
-    {
-        return response;
-    }
+    let started = Instant::now();
     let in_flight = InFlight::new(gateway);
     let span = span_of(&mut request);
-    let answered = answered(gateway, health, &mut request, question).instrument(span.clone()).await;
+    let answered = answered(gateway, health, &mut request).instrument(span.clone()).await;
     span.record("route", answered.route);
     let mut response = answered.response;
     // Nobody but a proxy sees that a check passed.
@@ -154,16 +160,11 @@ fn span_of(request: &mut Request) -> tracing::Span {
 
 /// The answer, once the audit log has what belongs into it. Where that cannot be had, the answer is that nothing was done,
 /// and no cookie is set.
-async fn answered(
-    gateway: &Gateway,
-    health: &Health,
-    request: &mut Request,
-    question: Option<forward_auth::Question>,
-) -> Answered {
+async fn answered(gateway: &Gateway, health: &Health, request: &mut Request) -> Answered {
     let caller = request.caller();
     let (answered, written) = {
         // It is large: it must not lie in memory twice.
-        let work = std::pin::pin!(answer(gateway, health, request, question));
+        let work = std::pin::pin!(answer(gateway, health, request));
         gateway.audit.attend(|| caller, work).await
     };
     match written {
@@ -205,13 +206,8 @@ impl Answered {
 }
 
 /// The URL map.
-async fn answer(
-    gateway: &Gateway,
-    health: &Health,
-    request: &mut Request,
-    question: Option<forward_auth::Question>,
-) -> Answered {
-    if let Some(question) = question {
+async fn answer(gateway: &Gateway, health: &Health, request: &mut Request) -> Answered {
+    if let Some(question) = forward_auth::find(gateway, request) {
         let tenant = question.tenant.as_ref().map(|tenant| tenant.id().clone());
         tracing::Span::current().record("tenant", tenant.as_ref().map(crate::tenant_id::TenantId::as_str));
         return Answered { response: forward_auth::answer(gateway, request, &question).await, route: "auth", tenant };

@@ -1,21 +1,21 @@
 //! A request, as far as the handlers need it: copied out of warp once, read by name.
 
 use std::convert::Infallible;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _};
+use http::uri::Authority;
 use http::{HeaderMap, Method, header};
 use url::form_urlencoded;
 use warp::Filter;
-use warp::host::Authority;
 
 use super::{Problem, bearer};
 use crate::audit::Caller;
 use crate::gateway::{Gateway, LiveGateway};
-use crate::net::{self, Networks, OverTls, PeerAddr, Scheme, Visitor, VisitorError};
+use crate::net::{self, Arrival, Networks, Scheme, Visitor, VisitorError};
 use crate::pages::Locale;
 use crate::secret;
 use crate::server::{Limits, Tunnel};
@@ -31,13 +31,10 @@ pub(super) struct Request {
     id: OnceLock<Arc<str>>,
     trace: Option<Arc<str>>,
     method: Method,
-    path: String,
-    query: Option<String>,
     headers: HeaderMap,
-    peer: SocketAddr,
+    arrival: Arrival,
     /// Whether the peer's forwarding headers count.
     is_from_trusted_proxy: bool,
-    authority: Result<Option<Authority>, VisitorError>,
     visitor: Result<Visitor, VisitorError>,
     body: Option<BoxBody>,
     limits: Option<Limits>,
@@ -47,60 +44,19 @@ pub(super) struct Request {
 
 /// Takes the gateway of the moment and copies any request's parts; never rejects.
 pub(super) fn filter(live: LiveGateway) -> impl Filter<Extract = (Arc<Gateway>, Request), Error = Infallible> + Clone {
-    let query = warp::query::raw().map(Some).or(warp::any().map(|| None)).unify();
-    let authority = warp::host::optional().map(Ok).or(warp::any().map(|| Err(VisitorError::Host))).unify();
     let body = warp::body::stream().map(|stream| Some(boxed(stream))).or(warp::any().map(|| None)).unify();
     warp::method()
-        .and(warp::path::full())
-        .and(query)
         .and(warp::header::headers_cloned())
-        .and(warp::ext::optional::<PeerAddr>())
-        .and(warp::ext::optional::<OverTls>())
+        .and(warp::ext::optional::<Arrival>())
         .and(warp::ext::optional::<Limits>())
         .and(warp::ext::optional::<Tunnel>())
-        .and(authority)
         .and(body)
-        .map(
-            move |method,
-                  path: warp::path::FullPath,
-                  query,
-                  headers: HeaderMap,
-                  peer: Option<PeerAddr>,
-                  tls: Option<OverTls>,
-                  limits,
-                  tunnel,
-                  authority: Result<Option<Authority>, VisitorError>,
-                  body| {
-                let gateway = live.now();
-                let trusted = &gateway.trusted_proxies;
-                // A request that did not come by our own server has no peer, and so no trust either.
-                let peer = peer.map_or(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), |PeerAddr(peer)| peer);
-                let tls = tls.is_some_and(|OverTls(tls)| tls);
-                let visitor = authority.as_ref().map_err(|error| *error).and_then(|authority| {
-                    net::visitor(peer, tls, &headers, authority.as_ref().map(Authority::as_str), trusted)
-                });
-                let is_from_trusted_proxy = trusted.contains(peer.ip());
-                let path = path.as_str().to_owned();
-                let stale = AtomicBool::new(false);
-                let request = Request {
-                    id: OnceLock::new(),
-                    trace: None,
-                    method,
-                    path,
-                    query,
-                    headers,
-                    peer,
-                    is_from_trusted_proxy,
-                    authority,
-                    visitor,
-                    body,
-                    limits,
-                    tunnel,
-                    stale,
-                };
-                (gateway, request)
-            },
-        )
+        .map(move |method, headers, arrival: Option<Arrival>, limits, tunnel, body| {
+            let gateway = live.now();
+            let arrival = arrival.unwrap_or_else(Arrival::nowhere);
+            let request = Request::new(&gateway, method, headers, arrival);
+            (gateway, Request { limits, tunnel, body, ..request })
+        })
         .untuple_one()
 }
 
@@ -118,25 +74,35 @@ fn request_id(headers: &HeaderMap, trusted: bool) -> String {
 }
 
 impl Request {
-    /// A request of which nothing but its headers is looked at.
-    #[cfg(any(test, fuzzing))]
+    /// The request of this head.
+    pub(super) fn new(gateway: &Gateway, method: Method, headers: HeaderMap, arrival: Arrival) -> Self {
+        let trusted = &gateway.trusted_proxies;
+        let Arrival { peer, over_tls, target } = &arrival;
+        let visitor = net::visitor(*peer, *over_tls, &headers, target.authority().map(Authority::as_str), trusted);
+        let is_from_trusted_proxy = trusted.contains(peer.ip());
+        Self { method, arrival, is_from_trusted_proxy, visitor, ..Self::of_headers(headers) }
+    }
+
+    /// A request of which nothing but its headers is known.
     pub(super) fn of_headers(headers: HeaderMap) -> Self {
         Self {
             id: OnceLock::new(),
             trace: None,
             method: Method::GET,
-            path: "/".to_owned(),
-            query: None,
             headers,
-            peer: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+            arrival: Arrival::nowhere(),
             is_from_trusted_proxy: false,
-            authority: Ok(None),
             visitor: Err(VisitorError::Host),
             body: None,
             limits: None,
             tunnel: None,
             stale: AtomicBool::new(false),
         }
+    }
+
+    /// The header fields alone.
+    pub(super) fn into_headers(self) -> HeaderMap {
+        self.headers
     }
 
     /// The request's id.
@@ -175,17 +141,17 @@ impl Request {
 
     /// The path, as it came.
     pub(super) fn path(&self) -> &str {
-        &self.path
+        self.arrival.target.path()
     }
 
     /// The raw query.
     pub(super) fn query(&self) -> &str {
-        self.query.as_deref().unwrap_or_default()
+        self.raw_query().unwrap_or_default()
     }
 
     /// The raw query, if there is a question mark.
     pub(super) fn raw_query(&self) -> Option<&str> {
-        self.query.as_deref()
+        self.arrival.target.query()
     }
 
     /// How many lines a header has.
@@ -219,7 +185,7 @@ impl Request {
 
     /// The other end of the connection.
     pub(super) fn peer(&self) -> IpAddr {
-        self.peer.ip()
+        self.arrival.peer.ip()
     }
 
     /// Whether the peer's forwarding headers count.
@@ -236,7 +202,7 @@ impl Request {
 
     /// The client, for the log.
     pub(super) fn client(&self) -> IpAddr {
-        self.visitor.as_ref().map_or(self.peer.ip(), |visitor| visitor.address)
+        self.visitor.as_ref().map_or(self.arrival.peer.ip(), |visitor| visitor.address)
     }
 
     /// Who asks, and for which host.
@@ -251,8 +217,7 @@ impl Request {
 
     /// The host that the peer itself asked for, whatever forwarding headers say; in the form of [`Visitor::host`].
     pub(super) fn asked_host(&self, scheme: Scheme) -> Result<String, VisitorError> {
-        let authority = self.authority.as_ref().map_err(|error| *error)?;
-        net::asked_host(&self.headers, authority.as_ref().map(Authority::as_str), scheme)
+        net::asked_host(&self.headers, self.arrival.target.authority().map(Authority::as_str), scheme)
     }
 
     /// All headers.
