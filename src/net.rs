@@ -6,7 +6,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
-use http::header::{FORWARDED, HOST};
+use http::header::{FORWARDED, HOST, VIA};
 use http::{HeaderMap, HeaderName, Uri};
 use ipnet::IpNet;
 
@@ -182,10 +182,9 @@ fn tells_of_a_proxy(name: &HeaderName) -> bool {
     if !name.as_str().starts_with(['f', 'v', 'x']) {
         return false;
     }
-    let folded = name.as_str().replace(['_', '.'], "-");
-    folded == FORWARDED.as_str()
-        || folded == "via"
-        || ["x-forwarded-", "x-original-", "x-real-"].iter().any(|prefix| folded.starts_with(prefix))
+    let folded = || name.as_str().bytes().map(|byte| if matches!(byte, b'_' | b'.') { b'-' } else { byte });
+    let begins = |prefix: &&str| name.as_str().len() >= prefix.len() && prefix.bytes().eq(folded().take(prefix.len()));
+    name == FORWARDED || name == VIA || ["x-forwarded-", "x-original-", "x-real-"].iter().any(begins)
 }
 
 /// The value of a header that may come once: none if it does not come, an error if it comes twice.

@@ -4,6 +4,8 @@
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
+use http::header::CACHE_CONTROL;
+use http::{HeaderMap, HeaderValue};
 use url::Url;
 
 use crate::config::{TenantSettings, UpstreamSettings};
@@ -52,6 +54,8 @@ pub struct Tenant {
     ring: Arc<KeyRing>,
     on_own_host: Arc<Corner>,
     shared: Arc<Corner>,
+    /// The header fields of the answer to a check that passes: first the identity headers in their order, without values.
+    pub passing_headers: HeaderMap,
     checks: OnceLock<CheckCounters>,
 }
 
@@ -74,7 +78,10 @@ impl Tenant {
         let bearer = Bearer::new(&provider, &settings);
         let accounts = Accounts::new(&settings.local_users);
         let (on_own_host, shared) = (Corner::on_own_host(&settings).into(), Corner::shared(&settings).into());
+        let names = settings.identity.headers.iter().map(|(name, _)| (name.clone(), HeaderValue::from_static("")));
+        let passing_headers = names.chain([(CACHE_CONTROL, HeaderValue::from_static("no-store"))]).collect();
         Ok(Self {
+            passing_headers,
             on_own_host,
             shared,
             settings,

@@ -13,12 +13,14 @@ pub struct PathPattern {
     segments: Vec<String>,
     /// Whether everything below matches, too.
     below: bool,
+    /// What every path begins with that matches.
+    beginning: String,
 }
 
 impl PathPattern {
     /// `/**`.
     pub const fn anywhere() -> Self {
-        Self { segments: Vec::new(), below: true }
+        Self { segments: Vec::new(), below: true, beginning: String::new() }
     }
 
     /// Reads a pattern, spelled as the path of a URL.
@@ -43,12 +45,17 @@ impl PathPattern {
         if stars(parsed.as_str()) != stars(path) {
             return Err("has an encoded `*`; a `*` always stands for any text".to_owned());
         }
-        let segments = parsed.segments().filter(|segment| !segment.is_empty()).map(str::to_owned).collect();
-        Ok(Self { segments, below })
+        let segments: Vec<_> = parsed.segments().filter(|segment| !segment.is_empty()).map(str::to_owned).collect();
+        let whole: String = segments.iter().map(|segment| format!("/{segment}")).collect();
+        let beginning = whole.split('*').next().unwrap_or_default().to_owned();
+        Ok(Self { segments, below, beginning })
     }
 
     /// Whether a path matches.
     pub fn matches(&self, path: &RequestPath<'_>) -> bool {
+        if !path.as_str().starts_with(&self.beginning) {
+            return false;
+        }
         let mut asked = path.segments().filter(|segment| !segment.is_empty());
         let all = self.segments.iter().all(|pattern| asked.next().is_some_and(|segment| glob(pattern, segment)));
         all && (self.below || asked.next().is_none())

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::{HeaderValue, StatusCode, header};
+use http::{StatusCode, header};
 use tokio::time::Instant;
 use url::form_urlencoded;
 use warp::reply::Response;
@@ -342,12 +342,15 @@ fn allowed(gateway: &Gateway, tenant: &Tenant, permit: &Permit) -> Response {
         renewal::renew_ahead(gateway, tenant, session);
     }
     let mut response = answers::empty(StatusCode::OK);
-    let headers = response.headers_mut();
-    headers.reserve(tenant.settings.identity.headers.len() + 1);
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    for (name, value) in identity_headers::of(tenant, permit, gateway.clock.now()) {
-        headers.insert(name, value);
+    // Names that are hashed once cost less than those that are hashed for each answer.
+    let mut headers = tenant.passing_headers.clone();
+    for ((name, value), (slot, field)) in
+        identity_headers::of(tenant, permit, gateway.clock.now()).zip(headers.iter_mut())
+    {
+        debug_assert_eq!(name, slot);
+        *field = value;
     }
+    *response.headers_mut() = headers;
     response
 }
 
