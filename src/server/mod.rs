@@ -59,6 +59,16 @@ impl Route {
     {
         Self { at_once: Some(Arc::new(at_once)), ..self }
     }
+
+    /// The answer to a request without a body, if there is one at once.
+    pub fn at_once(&self, headers: &mut HeaderMap, method: &Method, arrival: &Arrival) -> Option<Response> {
+        self.at_once.as_ref()?(headers, method, arrival)
+    }
+
+    /// What answers any request.
+    pub fn router(&self) -> BoxedFilter<(Response,)> {
+        self.filter.clone()
+    }
 }
 
 impl From<BoxedFilter<(Response,)>> for Route {

@@ -120,11 +120,9 @@ impl Requests {
         }
         let (mut parts, body) = request.into_parts();
         let arrival = Arrival { peer: self.peer, over_tls: self.over_tls, target: parts.uri.clone() };
-        if body.is_end_stream()
-            && let Some(at_once) = &self.server.route.at_once
-        {
-            let answer =
-                std::panic::catch_unwind(AssertUnwindSafe(|| at_once(&mut parts.headers, &parts.method, &arrival)));
+        if body.is_end_stream() {
+            let at_once = || self.server.route.at_once(&mut parts.headers, &parts.method, &arrival);
+            let answer = std::panic::catch_unwind(AssertUnwindSafe(at_once));
             if let Some(response) = answer.map_err(|panic| self.panicked(&*panic))? {
                 return Ok(response);
             }
@@ -136,7 +134,7 @@ impl Requests {
         let expects = parts.headers.contains_key(EXPECT);
         let (body, limits) = RequestBody::new(body, settings.max_body_bytes, expects, settings.idle_timeout);
         parts.extensions.insert(limits.clone());
-        let route = TowerToHyperService::new(warp::service(self.server.route.filter.clone()));
+        let route = TowerToHyperService::new(warp::service(self.server.route.router()));
         let handled = AssertUnwindSafe(route.call(Request::from_parts(parts, body))).catch_unwind();
         let overdue = async {
             tokio::time::sleep(settings.request_timeout).await;

@@ -25,7 +25,7 @@ use crate::config::{Sources, load};
 use crate::flow::attempt::AttemptId;
 use crate::gateway::Gateway;
 use crate::metrics::Metrics;
-use crate::net::{self, OverTls, PeerAddr};
+use crate::net::{self, Arrival};
 use crate::request_path::RequestPath;
 use crate::secret::{self, ExposeSecret as _};
 use crate::server::{Route, Shutdown};
@@ -322,9 +322,13 @@ pub(crate) fn request(data: &[u8]) {
         let peer: SocketAddr = peer.parse().unwrap();
         let mut asking = http::Request::builder().method(method.clone()).uri(uri.clone());
         *asking.headers_mut().unwrap() = headers.clone();
-        let asking = asking.extension(PeerAddr(peer)).extension(OverTls(false)).body(body_of(body)).unwrap();
+        let arrival = Arrival { peer, over_tls: false, target: uri.clone() };
+        let entered = world.runtime.enter();
+        let at_once = world.route.at_once(&mut headers.clone(), &method, &arrival);
+        drop(entered);
+        let asking = asking.extension(arrival).body(body_of(body)).unwrap();
         let (parts, page) = world.runtime.block_on(async {
-            let answer = warp::service(world.route.clone()).call(asking).await.unwrap_or_else(|never| match never {});
+            let answer = warp::service(world.route.router()).call(asking).await.unwrap_or_else(|never| match never {});
             let (parts, body) = answer.into_parts();
             (parts, body.collect().await.unwrap().to_bytes())
         });
@@ -334,6 +338,9 @@ pub(crate) fn request(data: &[u8]) {
         if signed_in && sets.filter_map(|line| line.to_str().ok()).any(|line| line.starts_with("__Host-lychgate-acme="))
         {
             world.sign_in();
+        }
+        if let Some(at_once) = at_once {
+            assert_eq!((at_once.status(), at_once.headers()), (parts.status, &parts.headers), "two answers");
         }
     }
 }
