@@ -54,8 +54,7 @@ pub struct Tenant {
     ring: Arc<KeyRing>,
     on_own_host: Arc<Corner>,
     shared: Arc<Corner>,
-    /// The header fields of the answer to a check that passes: first the identity headers in their order, without values.
-    pub passing_headers: HeaderMap,
+    passing_headers: OnceLock<HeaderMap>,
     checks: OnceLock<CheckCounters>,
 }
 
@@ -78,10 +77,7 @@ impl Tenant {
         let bearer = Bearer::new(&provider, &settings);
         let accounts = Accounts::new(&settings.local_users);
         let (on_own_host, shared) = (Corner::on_own_host(&settings).into(), Corner::shared(&settings).into());
-        let names = settings.identity.headers.iter().map(|(name, _)| (name.clone(), HeaderValue::from_static("")));
-        let passing_headers = names.chain([(CACHE_CONTROL, HeaderValue::from_static("no-store"))]).collect();
         Ok(Self {
-            passing_headers,
             on_own_host,
             shared,
             settings,
@@ -90,6 +86,7 @@ impl Tenant {
             bearer,
             accounts,
             ring: Arc::clone(ring),
+            passing_headers: OnceLock::new(),
             checks: OnceLock::new(),
         })
     }
@@ -112,6 +109,15 @@ impl Tenant {
     /// Its place on an origin that it shares with the others.
     pub fn on_shared(&self, origin: String) -> Place {
         Place { origin, corner: Arc::clone(&self.shared) }
+    }
+
+    /// The header fields of the answer to a check that passes: first the identity headers in their order, without values.
+    pub fn passing_headers(&self) -> &HeaderMap {
+        self.passing_headers.get_or_init(|| {
+            let headers = &self.settings.identity.headers;
+            let names = headers.iter().map(|(name, _)| (name.clone(), HeaderValue::from_static("")));
+            names.chain([(CACHE_CONTROL, HeaderValue::from_static("no-store"))]).collect()
+        })
     }
 
     /// What its passing checks count in.

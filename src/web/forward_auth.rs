@@ -343,7 +343,7 @@ fn allowed(gateway: &Gateway, tenant: &Tenant, permit: &Permit) -> Response {
     }
     let mut response = answers::empty(StatusCode::OK);
     // Names that are hashed once cost less than those that are hashed for each answer.
-    let mut headers = tenant.passing_headers.clone();
+    let mut headers = tenant.passing_headers().clone();
     for ((name, value), (slot, field)) in
         identity_headers::of(tenant, permit, gateway.clock.now()).zip(headers.iter_mut())
     {
