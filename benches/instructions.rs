@@ -100,12 +100,12 @@ async fn ask(route: &Route, path: &str, cookie: &str, times: usize) {
         let mut request = request(path, cookie);
         let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 40_000));
         let arrival = Arrival { peer, over_tls: false, target: request.uri().clone() };
-        let answer = match route.at_once(request.headers_mut(), &http::Method::GET, &arrival) {
-            Some(answer) => answer,
-            None => {
-                request.extensions_mut().insert(arrival);
-                service.call(request).await.unwrap_or_else(|never| match never {})
-            }
+        let at_once = route.at_once(request.headers_mut(), &http::Method::GET, &arrival);
+        let answer = if let Some(answer) = at_once {
+            answer
+        } else {
+            request.extensions_mut().insert(arrival);
+            service.call(request).await.unwrap_or_else(|never| match never {})
         };
         assert_eq!(answer.status(), StatusCode::OK, "{path}");
     }

@@ -46,8 +46,7 @@ impl PathPattern {
             return Err("has an encoded `*`; a `*` always stands for any text".to_owned());
         }
         let segments: Vec<_> = parsed.segments().filter(|segment| !segment.is_empty()).map(str::to_owned).collect();
-        let whole: String = segments.iter().map(|segment| format!("/{segment}")).collect();
-        let beginning = whole.split('*').next().unwrap_or_default().to_owned();
+        let beginning = path_of(&segments).split('*').next().unwrap_or_default().to_owned();
         Ok(Self { segments, below, beginning })
     }
 
@@ -74,15 +73,17 @@ impl PathPattern {
 
 impl fmt::Display for PathPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for segment in &self.segments {
-            write!(f, "/{segment}")?;
-        }
+        f.write_str(&path_of(&self.segments))?;
         match (self.below, self.segments.is_empty()) {
             (true, _) => f.write_str("/**"),
             (false, true) => f.write_str("/"),
             (false, false) => Ok(()),
         }
     }
+}
+
+fn path_of(segments: &[String]) -> String {
+    segments.iter().flat_map(|segment| ["/", segment]).collect()
 }
 
 /// Whether `text` is `pattern`, with any text for each `*`.

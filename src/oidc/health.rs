@@ -1,7 +1,6 @@
 //! How providers are, told without asking them.
 
 use std::collections::BTreeMap;
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use super::Providers;
@@ -30,9 +29,8 @@ pub struct ProviderHealth {
 impl Providers {
     /// How the provider of each tenant is, in order of tenants.
     pub async fn health(&self) -> Vec<ProviderHealth> {
-        let sources = self.known.lock().unwrap_or_else(PoisonError::into_inner).sources.clone();
         let mut all = Vec::new();
-        for source in sources {
+        for source in self.sources() {
             let left_alone = self.metadata.left_alone(&source).await.max(self.keys.left_alone(&source).await);
             source.each_health(|health| all.push(ProviderHealth { left_alone, ..health }));
         }

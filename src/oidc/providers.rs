@@ -134,6 +134,10 @@ impl Providers {
         gone
     }
 
+    pub(super) fn sources(&self) -> Vec<Arc<Source>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).sources.iter().cloned().collect()
+    }
+
     /// Fetches what is missing and refreshes what is about to expire, for ever.
     pub async fn keep_fresh(self: Arc<Self>) {
         loop {
@@ -143,9 +147,8 @@ impl Providers {
     }
 
     pub(super) async fn refresh_due(self: &Arc<Self>) {
-        let sources = self.known.lock().unwrap_or_else(PoisonError::into_inner).sources.clone();
         let refresh = |source| async move { self.refresh_source(&source).await };
-        stream::iter(sources).for_each_concurrent(AT_ONCE, refresh).await;
+        stream::iter(self.sources()).for_each_concurrent(AT_ONCE, refresh).await;
     }
 
     /// How a refresh ended is told where it happened.

@@ -185,7 +185,7 @@ fn named<'r>(request: &'r Request, name: &str) -> Option<&'r str> {
 }
 
 /// The value of the one cookie whose name is it.
-fn only<'r>(request: &'r Request, is_it: impl Fn(&str) -> bool) -> Option<&'r str> {
+fn only(request: &Request, is_it: impl Fn(&str) -> bool) -> Option<&str> {
     let mut values = request.cookies().filter(|(cookie, _)| is_it(cookie)).map(|(_, value)| value);
     let value = values.next()?;
     values.next().is_none().then_some(value)

@@ -55,7 +55,7 @@ pub(super) fn filter(live: LiveGateway) -> impl Filter<Extract = (Arc<Gateway>, 
             let gateway = live.now();
             let arrival = arrival.unwrap_or_else(Arrival::nowhere);
             let request = Request::new(&gateway, method, headers, arrival);
-            (gateway, Request { limits, tunnel, body, ..request })
+            (gateway, Request { body, limits, tunnel, ..request })
         })
         .untuple_one()
 }

@@ -72,7 +72,7 @@ async fn who_is_refused_in_a_browser_that_has_a_session_keeps_it() {
     let mut browser = world.signed_in("acme").await;
     world
         .restart_with(|settings| {
-            Arc::make_mut(&mut settings.tenants[0]).policy.access.emails = vec!["bob@acme.example".to_owned()]
+            Arc::make_mut(&mut settings.tenants[0]).policy.access.emails = vec!["bob@acme.example".to_owned()];
         })
         .await;
     assert_eq!(browser.visit("/acme/login").await.code(), "access_refused");
@@ -129,7 +129,7 @@ async fn whom_access_admits_no_longer_passes_public_paths_as_nobody() {
     assert!(admitted(&world, &browser, "/").await.unwrap().identity().is_some());
     world
         .restart_with(|settings| {
-            Arc::make_mut(&mut settings.tenants[0]).policy.access.emails = vec!["bob@acme.example".to_owned()]
+            Arc::make_mut(&mut settings.tenants[0]).policy.access.emails = vec!["bob@acme.example".to_owned()];
         })
         .await;
     assert!(admitted(&world, &browser, "/public").await.unwrap().identity().is_none());

@@ -121,7 +121,7 @@ async fn what_is_refused_reaches_no_application() {
     place
         .world
         .restart_with(|settings| {
-            Arc::make_mut(&mut settings.tenants[0]).policy.access.emails = vec!["bob@acme.example".into()]
+            Arc::make_mut(&mut settings.tenants[0]).policy.access.emails = vec!["bob@acme.example".into()];
         })
         .await;
     for headers in [PAGE, SCRIPT] {
