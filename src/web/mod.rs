@@ -102,10 +102,12 @@ async fn observed(gateway: &Gateway, health: &Health, mut request: Request) -> R
     let passed = answered.route == "auth" && response.status().is_success();
     if passed {
         response.headers_mut().extend(identity_headers::stale(request.is_stale()));
-    } else if response.extensions().get::<Proxied>().is_none() {
-        answers::finish(&mut response, &request, gateway);
+    } else {
+        if response.extensions().get::<Proxied>().is_none() {
+            answers::finish(&mut response, &request, gateway);
+        }
+        answers::set(&mut response, REQUEST_ID, request.id());
     }
-    answers::set(&mut response, REQUEST_ID, request.id());
     let status = response.status();
     let tenant = answered.tenant.as_ref().map_or(crate::metrics::NO_TENANT, |tenant| gateway.metrics.tenant(tenant));
     // An application may make numbers up.
