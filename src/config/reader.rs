@@ -468,7 +468,9 @@ impl<'a> Reader<'a> {
             let path = if table.is_empty() { name.clone() } else { format!("{table}.{name}") };
             if !here.contains(&name.as_str()) {
                 let help = self.help_for_unknown(table, name, &here);
-                self.note(origin, &origin.spell(&path), "unknown key".into(), Some(help));
+                let place = path.strip_suffix(name.as_str()).unwrap_or_default();
+                let key = format!("{place}{}", shown(name));
+                self.note(origin, &origin.spell(&key), "unknown key".into(), Some(help));
             } else if !self.keys.iter().any(|key| key.path == path) {
                 match value {
                     Value::Dict(_, inner) => self.refuse_unknown(origin, &path, inner),
@@ -548,6 +550,16 @@ fn kind(value: &Value) -> &'static str {
         Value::Empty(..) => "nothing",
         Value::Dict(..) => "a table",
         Value::Array(..) => "a list",
+    }
+}
+
+/// A key as a fault shows it: no more than looks like one. The rest may be a value, a secret even, that a slip in a file made
+/// a part of the key.
+fn shown(name: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    match name.char_indices().find(|(at, c)| *at >= 64 || !is_plain(*c)) {
+        Some((end, _)) => format!("{}…", &name[..end]),
+        None => name.to_owned(),
     }
 }
 

@@ -463,3 +463,10 @@ fn what_is_said_of_redis_in_two_ways_or_by_half_is_a_fault() {
     assert_eq!(said.len(), 3, "{said:?}");
     assert!(!said.iter().any(|fault| fault.contains("hush")), "{said:?}");
 }
+
+#[test]
+fn of_a_key_that_swallowed_a_value_no_more_is_shown_than_looks_like_a_key() {
+    let folder = Folder::with(&[("tenants/a.yaml", "'client_secret{hush-hush': x\n")]);
+    let said = Faults(folder.faults()).to_string();
+    assert!(said.contains("a.yaml: client_secret…: unknown key") && !said.contains("hush"), "{said}");
+}
