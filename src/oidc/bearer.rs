@@ -97,11 +97,11 @@ impl Bearer {
     /// # Errors
     /// It failed a check, or the keys to check it with cannot be had.
     pub async fn check(&self, unverified: &str) -> Result<Arc<AccessToken>, BearerError> {
-        if let Some(token) = self.checked_before(unverified) {
+        let key = self.cache_key.hash(unverified.as_bytes());
+        if let Some(token) = self.remembered(&key) {
             return Ok(token);
         }
         let verified = self.provider.verified_tokens();
-        let key = self.cache_key.hash(unverified.as_bytes());
         verified.cache.invalidate(&key);
         verified.misses.inc();
         let checked = self.check_anew(unverified).await.map(Arc::new);
@@ -113,8 +113,12 @@ impl Bearer {
 
     /// The token, if it was checked before and has not ended.
     pub fn checked_before(&self, unverified: &str) -> Option<Arc<AccessToken>> {
+        self.remembered(&self.cache_key.hash(unverified.as_bytes()))
+    }
+
+    fn remembered(&self, key: &[u8; 32]) -> Option<Arc<AccessToken>> {
         let verified = self.provider.verified_tokens();
-        let token = verified.cache.get(&self.cache_key.hash(unverified.as_bytes()))?;
+        let token = verified.cache.get(key)?;
         (self.provider.now() < token.ends_at).then(|| {
             verified.hits.inc();
             token
