@@ -1,4 +1,4 @@
-//! What a tenant takes in memory from the start on, counted by the allocator. `benches/start` measures the same with ten
+//! What a tenant takes in memory from the start on, counted by the allocator. `benches/run growth` measures the same with ten
 //! thousand, and how long it takes.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -23,7 +23,7 @@ const MANY: usize = 1300;
 /// Bytes that a tenant may take.
 const MOST: usize = 8 * 1024;
 
-/// A file for each tenant, as `benches/start` writes them.
+/// A file for each tenant.
 fn write_tenants(folder: &Path, count: usize) {
     fs::create_dir_all(folder).unwrap();
     for number in 0..count {
