@@ -1,6 +1,7 @@
 //! Claims as people read them: known ones first and under a label, times as times, the rest as it is.
 
-use serde::Serialize;
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -8,36 +9,63 @@ use time::format_description::well_known::Rfc3339;
 use super::code_messages::{CLAIMS, TIME_FORMAT, TIME_MONTHS};
 use super::locale::Locale;
 use super::messages::Messages;
+use super::object;
 use crate::clock::Timestamp;
 
 /// Claims that are moments: seconds since 1970, or RFC 3339 as Auth0 writes `updated_at`.
 const TIMES: [&str; 6] = ["auth_time", "exp", "iat", "nbf", "session_expiry", "updated_at"];
 
 /// A row of the dashboard's table.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 pub struct Row<'a> {
     label: Option<&'a str>,
     name: &'a str,
-    value: Shown,
+    value: Shown<'a>,
 }
 
 /// A value, in exactly one of these forms.
-#[derive(Debug, Default, PartialEq, Eq, Serialize)]
-struct Shown {
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Shown<'a> {
     yes: bool,
     no: bool,
     none: bool,
-    text: Option<String>,
+    text: Option<Cow<'a, str>>,
     time: Option<Moment>,
     list: Option<Vec<String>>,
     json: Option<String>,
 }
 
 /// A point in time, for machines and for people.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Moment {
     iso: String,
     text: String,
+}
+
+impl From<Row<'_>> for Value {
+    fn from(row: Row<'_>) -> Self {
+        object([("label", row.label.into()), ("name", row.name.into()), ("value", row.value.into())])
+    }
+}
+
+impl From<Shown<'_>> for Value {
+    fn from(shown: Shown<'_>) -> Self {
+        object([
+            ("yes", shown.yes.into()),
+            ("no", shown.no.into()),
+            ("none", shown.none.into()),
+            ("text", shown.text.into()),
+            ("time", shown.time.into()),
+            ("list", shown.list.into()),
+            ("json", shown.json.into()),
+        ])
+    }
+}
+
+impl From<Moment> for Value {
+    fn from(moment: Moment) -> Self {
+        object([("iso", moment.iso.into()), ("text", moment.text.into())])
+    }
 }
 
 /// The rows of the table, known claims first.
@@ -72,7 +100,7 @@ fn written(date: OffsetDateTime, messages: &Messages, locale: Locale) -> Option<
     Messages::fill(messages.get(locale, TIME_FORMAT)?, value).ok()
 }
 
-fn shown(name: &str, value: &Value, messages: &Messages, locale: Locale) -> Shown {
+fn shown<'a>(name: &str, value: &'a Value, messages: &Messages, locale: Locale) -> Shown<'a> {
     if let Some(at) = time(name, value) {
         return Shown { time: Some(moment(at, messages, locale)), ..Shown::default() };
     }
@@ -82,8 +110,8 @@ fn shown(name: &str, value: &Value, messages: &Messages, locale: Locale) -> Show
             Shown { list: Some(items.iter().map(plain).collect()), ..Shown::default() }
         }
         Value::Object(fields) if !fields.is_empty() => Shown { json: Some(plain(value)), ..Shown::default() },
-        Value::Number(_) => Shown { text: Some(plain(value)), ..Shown::default() },
-        Value::String(text) if !text.is_empty() => Shown { text: Some(text.clone()), ..Shown::default() },
+        Value::Number(_) => Shown { text: Some(plain(value).into()), ..Shown::default() },
+        Value::String(text) if !text.is_empty() => Shown { text: Some(text.into()), ..Shown::default() },
         Value::Null | Value::Array(_) | Value::Object(_) | Value::String(_) => Shown { none: true, ..Shown::default() },
     }
 }
@@ -117,7 +145,7 @@ mod tests {
         messages
     }
 
-    fn value(name: &str, value: &Value) -> Shown {
+    fn value<'a>(name: &str, value: &'a Value) -> Shown<'a> {
         shown(name, value, &words(), Locale::En)
     }
 

@@ -5,33 +5,33 @@ use std::collections::HashMap;
 use super::locale::Locale;
 use super::message_file::{self, Malformed, placeholders};
 
-/// Messages by language and key. English has every key (`build.rs` sees to it).
+/// Messages of each language by key. English has every key (`build.rs` sees to it).
 #[derive(Clone, Debug, Default)]
 pub struct Messages {
-    texts: HashMap<(Locale, String), String>,
+    texts: [HashMap<String, String>; Locale::ALL.len()],
 }
 
 impl Messages {
     /// Takes in a shipped file.
     pub fn insert(&mut self, locale: Locale, source: &str) -> Result<(), Malformed> {
         let entries = message_file::parse(source)?;
-        self.texts.extend(entries.into_iter().map(|entry| ((locale, entry.key), entry.text)));
+        self.texts[locale as usize].extend(entries.into_iter().map(|entry| (entry.key, entry.text)));
         Ok(())
     }
 
     /// Replaces what a file of an operator names; a message that does not exist, or has other placeholders, is a fault.
     pub fn replace(&mut self, locale: Locale, source: &str) -> Result<(), Vec<Malformed>> {
         let entries = message_file::parse(source).map_err(|fault| vec![fault])?;
+        let texts = &mut self.texts[locale as usize];
         let mut faults = Vec::new();
         for entry in entries {
-            let key = (locale, entry.key);
-            let reason = match self.texts.get(&key) {
-                None => format!("there is no message `{}`", key.1),
+            let reason = match texts.get_mut(&entry.key) {
+                None => format!("there is no message `{}`", entry.key),
                 Some(shipped) if placeholders(shipped) != placeholders(&entry.text) => {
-                    format!("`{}` has other placeholders than the shipped text: \"{shipped}\"", key.1)
+                    format!("`{}` has other placeholders than the shipped text: \"{shipped}\"", entry.key)
                 }
-                Some(_) => {
-                    self.texts.insert(key, entry.text);
+                Some(text) => {
+                    *text = entry.text;
                     continue;
                 }
             };
@@ -42,7 +42,7 @@ impl Messages {
 
     /// The words, placeholders and all.
     pub fn get(&self, locale: Locale, key: &str) -> Option<&str> {
-        self.texts.get(&(locale, key.to_owned())).map(String::as_str)
+        self.texts[locale as usize].get(key).map(String::as_str)
     }
 
     /// The words, with each `{name}` replaced by what `value` says; a name it does not know is the error.

@@ -13,7 +13,9 @@ mod browser_name;
 mod claims;
 mod code_messages;
 mod error_text;
+mod escape;
 mod initials;
+mod joined;
 mod locale;
 mod message_file;
 mod messages;
@@ -27,8 +29,9 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use handlebars::Context;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 pub use self::browser_name::of as browser_name;
 pub use self::error_text::{Action, ErrorText};
@@ -279,7 +282,9 @@ impl Pages {
     /// Makes a page.
     pub fn render(&self, frame: &Frame<'_>, page: &Page<'_>) -> Result<String, RenderError> {
         let theme = frame.tenant.and_then(|tenant| self.of_tenants.get(tenant)).unwrap_or(&self.shared);
-        render(theme, frame, page)
+        let name = page.template();
+        let html = theme.render(name, frame.locale, &data(theme, frame, page));
+        html.map_err(|error| RenderError { page: name, fault: theme.blame(&error) })
     }
 
     /// The file of this name below the path of the assets: a hashed name, or `accent-rrggbb.css`.
@@ -327,27 +332,36 @@ fn tried(layers: &[&Layer]) -> Result<Theme, Vec<Fault>> {
     let (claims, sessions) = (sample::claims(), sample::sessions());
     let pages = sample::pages(&claims, &sessions);
     let tries = pages.iter().flat_map(|page| [(&full, page), (&bare, page)]);
-    let faults: Vec<_> = tries.filter_map(|(frame, page)| render(&theme, frame, page).err()).map(|e| e.fault).collect();
+    let failed = tries.filter_map(|(frame, page)| theme.in_parts(page.template(), &data(&theme, frame, page)).err());
+    let faults: Vec<_> = failed.map(|error| theme.blame(&error)).collect();
     if faults.is_empty() { Ok(theme) } else { Err(faults) }
 }
 
-fn render(theme: &Theme, frame: &Frame<'_>, page: &Page<'_>) -> Result<String, RenderError> {
-    let name = page.template();
-    let data = json!({
-        "locale": frame.locale.as_str(),
-        "kind": name,
-        "brand_is_heading": matches!(page, Page::Dashboard(_)),
-        "name": frame.display_name.or(frame.tenant.map(TenantId::as_str)).unwrap_or(OWN_NAME),
-        "logo": frame.logo,
-        "accent": accent::file_name(frame.accent.unwrap_or(accent::DEFAULT)),
-        "support_url": frame.support_url.filter(|url| starts_with_one_of(url, &["https://", "http://", "mailto:", "tel:"])),
-        "base": frame.base,
-        "assets": frame.assets,
-        "local": frame.local,
-        "request_id": frame.request_id,
-        "page": page.data(theme, frame),
-    });
-    theme.render(name, &data).map_err(|error| RenderError { page: name, fault: theme.blame(&error) })
+/// What of a page's data its kind and its language decide alone.
+const KNOWN: [&str; 3] = ["locale", "kind", "brand_is_heading"];
+
+fn data(theme: &Theme, frame: &Frame<'_>, page: &Page<'_>) -> Context {
+    let schemes = ["https://", "http://", "mailto:", "tel:"];
+    let data = object([
+        ("locale", frame.locale.as_str().into()),
+        ("kind", page.template().into()),
+        ("brand_is_heading", matches!(page, Page::Dashboard(_)).into()),
+        ("name", frame.display_name.or(frame.tenant.map(TenantId::as_str)).unwrap_or(OWN_NAME).into()),
+        ("logo", frame.logo.into()),
+        ("accent", accent::file_name(frame.accent.unwrap_or(accent::DEFAULT)).into()),
+        ("support_url", frame.support_url.filter(|url| starts_with_one_of(url, &schemes)).into()),
+        ("base", frame.base.into()),
+        ("assets", frame.assets.into()),
+        ("local", frame.local.into()),
+        ("request_id", frame.request_id.into()),
+        ("page", page.data(theme, frame)),
+    ]);
+    data.into()
+}
+
+/// Data for a template. (The macro of `serde_json` would go through all that it is given as if it were of any type.)
+fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {
+    fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<Map<_, _>>().into()
 }
 
 impl Page<'_> {
@@ -366,9 +380,7 @@ impl Page<'_> {
 
     fn data(&self, theme: &Theme, frame: &Frame<'_>) -> Value {
         match self {
-            Self::Landing { tenants } => {
-                json!({ "tenants": tenants.iter().map(LandingTenant::data).collect::<Vec<_>>() })
-            }
+            Self::Landing { tenants } => object([("tenants", tenants.iter().map(LandingTenant::data).collect())]),
             Self::LocalLogin(form) => form.data(),
             Self::Dashboard(dashboard) => dashboard.data(theme, frame.locale),
             Self::Error(page) => page.data(theme, frame),
@@ -380,25 +392,25 @@ impl Page<'_> {
 impl LandingTenant<'_> {
     fn data(&self) -> Value {
         let name = self.display_name.unwrap_or(self.id);
-        json!({
-            "name": name,
-            "base": self.base,
-            "initials": initials::initials(name),
-            "color": initials::color(self.id),
-        })
+        object([
+            ("name", name.into()),
+            ("base", self.base.into()),
+            ("initials", initials::initials(name).into()),
+            ("color", initials::color(self.id).into()),
+        ])
     }
 }
 
 impl LocalLogin<'_> {
     fn data(&self) -> Value {
         let encoded = self.return_to.map(|to| utf8_percent_encode(to, NON_ALPHANUMERIC).to_string());
-        json!({
-            "form": self.form,
-            "username": self.username,
-            "return_to": self.return_to,
-            "return_to_encoded": encoded,
-            "refused": self.refused,
-        })
+        object([
+            ("form", self.form.into()),
+            ("username", self.username.into()),
+            ("return_to", self.return_to.into()),
+            ("return_to_encoded", encoded.into()),
+            ("refused", self.refused.into()),
+        ])
     }
 }
 
@@ -408,37 +420,39 @@ impl Dashboard<'_> {
         let SessionTimes { created, idle_end, absolute_end, ends } = self.session;
         let end = if ends == SessionEnd::Idle { idle_end } else { absolute_end };
         let person = self.claims.get("sub").and_then(Value::as_str).unwrap_or(self.name);
-        json!({
-            "name": self.name,
-            "email": self.email.filter(|email| *email != self.name),
-            "picture": self.picture.filter(|url| starts_with_one_of(url, &["https://", "http://", "/"])),
-            "initials": initials::initials(self.name),
-            "color": initials::color(person),
-            "created": moment(created),
-            "ends": moment(end),
-            "absolute_end": moment(absolute_end),
-            "ends_idle": ends == SessionEnd::Idle,
-            "ends_at_provider": ends == SessionEnd::Provider,
-            "sessions": self.sessions.iter().map(|session| session.data(theme, locale)).collect::<Vec<_>>(),
-            "local": self.local,
-            "claims": claims::rows(self.claims, &theme.messages, locale),
-            "json": serde_json::to_string_pretty(self.claims).unwrap_or_default(),
-        })
+        let picture = self.picture.filter(|url| starts_with_one_of(url, &["https://", "http://", "/"]));
+        object([
+            ("name", self.name.into()),
+            ("email", self.email.filter(|email| *email != self.name).into()),
+            ("picture", picture.into()),
+            ("initials", initials::initials(self.name).into()),
+            ("color", initials::color(person).into()),
+            ("created", moment(created).into()),
+            ("ends", moment(end).into()),
+            ("absolute_end", moment(absolute_end).into()),
+            ("ends_idle", (ends == SessionEnd::Idle).into()),
+            ("ends_at_provider", (ends == SessionEnd::Provider).into()),
+            ("sessions", self.sessions.iter().map(|session| session.data(theme, locale)).collect()),
+            ("local", self.local.into()),
+            ("claims", claims::rows(self.claims, &theme.messages, locale).into()),
+            ("json", serde_json::to_string_pretty(self.claims).unwrap_or_default().into()),
+        ])
     }
 }
 
 impl OwnSession {
     fn data(&self, theme: &Theme, locale: Locale) -> Value {
+        let moment = |at| claims::moment(at, &theme.messages, locale);
         let (browser, system) = browser_name::of(self.user_agent.as_deref().unwrap_or_default());
-        json!({
-            "reference": self.reference,
-            "browser": browser,
-            "system": system.filter(|_| browser.is_some()),
-            "address": self.address.map(|address| address.to_canonical().to_string()),
-            "created": claims::moment(self.created, &theme.messages, locale),
-            "last_seen": claims::moment(self.last_seen, &theme.messages, locale),
-            "is_this": self.is_this,
-        })
+        object([
+            ("reference", (&*self.reference).into()),
+            ("browser", browser.into()),
+            ("system", system.filter(|_| browser.is_some()).into()),
+            ("address", self.address.map(|address| address.to_canonical().to_string()).into()),
+            ("created", moment(self.created).into()),
+            ("last_seen", moment(self.last_seen).into()),
+            ("is_this", self.is_this.into()),
+        ])
     }
 }
 
@@ -448,26 +462,27 @@ impl ErrorPage<'_> {
         let part = |part: &str| words(&format!("error.{}.{part}", self.text.id()));
         let known = |action: &&Action| frame.tenant.is_some() || !action.needs_tenant();
         let offered = self.text.actions().iter().filter(known);
-        let actions: Vec<_> = offered
+        let actions: Vec<Value> = offered
             .filter_map(|action| {
                 let href = match action {
                     Action::LocalSignIn => frame.local?.to_owned(),
                     _ => action.route().map(|route| format!("{}{route}", frame.base)).unwrap_or_default(),
                 };
-                Some(json!({ "href": href, "label": words(&format!("action.{}", action.id())) }))
+                Some(object([("href", href.into()), ("label", words(&format!("action.{}", action.id())).into())]))
             })
             .collect();
-        json!({
-            "status": self.status,
-            "title": part("title"),
-            "text": part("text"),
-            "next": part("next"),
-            "causes": if self.text.has_causes() { part("causes").lines().collect() } else { vec![] },
-            "code": self.code,
-            "detail": self.detail,
-            "provider_said": self.provider_said,
-            "actions": actions,
-        })
+        let causes: Vec<&str> = if self.text.has_causes() { part("causes").lines().collect() } else { Vec::new() };
+        object([
+            ("status", self.status.into()),
+            ("title", part("title").into()),
+            ("text", part("text").into()),
+            ("next", part("next").into()),
+            ("causes", causes.into()),
+            ("code", self.code.into()),
+            ("detail", self.detail.into()),
+            ("provider_said", self.provider_said.into()),
+            ("actions", actions.into()),
+        ])
     }
 }
 

@@ -4,6 +4,8 @@ use std::fs;
 
 use tempfile::TempDir;
 
+use serde_json::json;
+
 use super::*;
 
 const HOSTILE: &str = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>{{t \"x\"}}&lt;";
@@ -60,6 +62,24 @@ fn faults(files: &[(&str, &str)]) -> Vec<String> {
     let prefix = format!("{}/", folder.path().display());
     let error = Pages::new(Some(folder.path())).unwrap_err();
     error.faults.iter().map(|fault| fault.to_string().replace(&prefix, "")).collect()
+}
+
+#[test]
+fn every_page_is_in_one_piece_and_shows_what_its_parts_show() {
+    let pages = Pages::new(None).unwrap();
+    let (tenant, claims, sessions) = (acme(), sample::claims(), sample::sessions());
+    let bare = Frame { logo: Some("/logo.svg"), support_url: None, local: None, ..frame(None) };
+    for page in sample::pages(&claims, &sessions) {
+        for (locale, frame) in
+            Locale::ALL.into_iter().flat_map(|locale| [(locale, frame(Some(&tenant))), (locale, bare)])
+        {
+            let frame = Frame { locale, ..frame };
+            let html = pages.render(&frame, &page).unwrap();
+            let parts = pages.shared.in_parts(page.template(), &data(&pages.shared, &frame, &page)).unwrap();
+            assert_eq!(html, parts);
+            assert!(pages.shared.is_in_one_piece(page.template(), locale), "{}", page.template());
+        }
+    }
 }
 
 #[test]

@@ -6,19 +6,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use handlebars::{
-    Context, Handlebars, Helper, HelperDef, RenderContext, RenderErrorReason, ScopedJson, TemplateErrorReason,
+    Context, Handlebars, Helper, HelperDef, RenderContext, RenderErrorReason, Renderable as _, ScopedJson, Template,
+    TemplateErrorReason,
 };
 use rust_embed::{EmbeddedFile, RustEmbed};
 use serde_json::Value;
 
-use super::Asset;
 use super::locale::Locale;
 use super::messages::Messages;
 use super::template_source::{Kind, names};
+use super::{Asset, KNOWN, escape, joined};
 
 #[derive(RustEmbed)]
 #[folder = "templates/"]
@@ -111,6 +112,8 @@ fn read_into(files: &mut Vec<File>, folder: &Path, prefix: &str, extension: Opti
 #[derive(Debug)]
 pub struct Theme {
     registry: Handlebars<'static>,
+    /// The templates in one piece for each language, made when a page of it is first shown.
+    joined: BTreeMap<String, [OnceLock<Option<Template>>; Locale::ALL.len()]>,
     /// The words.
     pub messages: Arc<Messages>,
     /// By their hashed names.
@@ -130,9 +133,29 @@ impl Theme {
         draft.finish()
     }
 
-    /// Renders a template with data.
-    pub fn render(&self, template: &str, data: &Value) -> Result<String, handlebars::RenderError> {
-        self.registry.render(template, data)
+    /// Renders a page's template with data, in one piece if that is possible.
+    pub fn render(&self, page: &str, locale: Locale, data: &Context) -> Result<String, handlebars::RenderError> {
+        let joined = self.joined.get(page).and_then(|joined| {
+            let known = || KNOWN.iter().filter_map(|name| Some(((*name).to_owned(), data.data().get(name)?.clone())));
+            let join = || joined::page(&self.registry, page, known().collect());
+            joined[locale as usize].get_or_init(join).as_ref()
+        });
+        match joined.map(|joined| joined.renders(&self.registry, data, &mut RenderContext::new(None))) {
+            Some(Ok(html)) => Ok(html),
+            Some(Err(_)) | None => self.in_parts(page, data),
+        }
+    }
+
+    /// The same without the piece: an error tells which part is to blame, and where.
+    pub fn in_parts(&self, page: &str, data: &Context) -> Result<String, handlebars::RenderError> {
+        self.registry.render_with_context(page, data)
+    }
+
+    /// Whether a page that was shown calls no partial.
+    #[cfg(test)]
+    pub fn is_in_one_piece(&self, page: &str, locale: Locale) -> bool {
+        let piece = self.joined[page][locale as usize].get().and_then(Option::as_ref);
+        piece.is_some_and(|piece| joined::is_whole(&piece.elements))
     }
 
     /// Where the template that an error blames came from.
@@ -255,6 +278,7 @@ impl Draft {
         let mut registry = Handlebars::new();
         registry.set_strict_mode(true);
         registry.set_prevent_indent(true);
+        registry.register_escape_fn(escape::html);
         registry.register_helper("t", Box::new(Translate(Arc::clone(&messages))));
         registry.register_helper("asset", Box::new(AssetName(self.asset_names)));
         let mut origins = BTreeMap::new();
@@ -273,7 +297,8 @@ impl Draft {
             origins.insert(name, origin);
         }
         if self.faults.is_empty() {
-            Ok(Theme { registry, messages, assets: self.assets, origins })
+            let joined = origins.keys().map(|name| (name.clone(), Default::default())).collect();
+            Ok(Theme { registry, joined, messages, assets: self.assets, origins })
         } else {
             Err(self.faults)
         }
