@@ -36,14 +36,16 @@ pub(super) fn start(settings: &LogSettings, metrics: &Metrics) -> Option<Traces>
     let sent = traces.as_ref().ok().and_then(Option::as_ref).map(|traces| {
         let layer = tracing_opentelemetry::layer().with_tracer(traces.tracer()).with_location(false);
         let layer = layer.with_threads(false).with_tracked_inactivity(false).with_level(false);
-        layer.with_filter(dynamic_filter_fn(is_sent))
+        layer.with_filter(dynamic_filter_fn(is_sent)).boxed()
     });
     let lines = match json {
         true => lines.json().flatten_event(true).with_span_list(false).boxed(),
         false => lines.compact().boxed(),
     };
-    let logged = lines.and_then(Counter::new(metrics)).with_filter(filter);
-    if let Err(error) = tracing_subscriber::registry().with(sent).with(logged).try_init() {
+    let logged = lines.and_then(Counter::new(metrics)).with_filter(filter).boxed();
+    // A layer that is `None` would want every span, and so have each made that nobody else wants.
+    let layers: Vec<_> = sent.into_iter().chain([logged]).collect();
+    if let Err(error) = tracing_subscriber::registry().with(layers).try_init() {
         tracing::warn!(%error, "logging was started before");
     }
     match traces {
