@@ -119,6 +119,16 @@ impl Activity {
         }
     }
 
+    /// Has the deadline looked at again. In HTTP/1 requests and bodies are polled by the connection's own task, which looks
+    /// at it next in any case.
+    fn changed(&self, state: MutexGuard<'_, State>) {
+        let other_task = state.http2;
+        drop(state);
+        if other_task {
+            self.changed.wake();
+        }
+    }
+
     fn deadline(&self) -> Option<(Instant, Overdue)> {
         let state = self.state();
         if state.taken_back > MAX_TAKEN_BACK {
@@ -173,8 +183,7 @@ impl OpenRequest {
             let mut state = self.activity.state();
             state.handling -= 1;
             state.progress = Instant::now();
-            drop(state);
-            self.activity.changed.wake();
+            self.activity.changed(state);
         }
     }
 
@@ -197,12 +206,7 @@ impl OpenRequest {
             state.starving += 1;
         } else {
             state.starving -= 1;
-            // In HTTP/1 the body is polled by the connection's own task, which looks at the deadline next.
-            let other_task = state.http2;
-            drop(state);
-            if other_task {
-                self.activity.changed.wake();
-            }
+            self.activity.changed(state);
         }
     }
 }
@@ -215,9 +219,8 @@ impl Drop for OpenRequest {
         state.starving -= usize::from(self.starving);
         state.open -= 1;
         state.progress = Instant::now();
-        drop(state);
+        self.activity.changed(state);
         self.activity.running.fetch_sub(1, Ordering::AcqRel);
-        self.activity.changed.wake();
     }
 }
 
@@ -366,7 +369,7 @@ mod tests {
         let took = start.elapsed();
         assert!((settings.header_timeout..settings.header_timeout * 2).contains(&took), "{took:?}");
 
-        let request = activity.begin(false);
+        let request = activity.begin(true);
         let waiting = tokio::spawn({
             let activity = Arc::clone(&activity);
             async move { activity.overdue().await }
