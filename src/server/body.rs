@@ -21,7 +21,7 @@ const DISCARDING: Duration = Duration::from_secs(5);
 
 /// A request's body, cut off at a limit; without trailers, which nobody here reads.
 #[derive(Debug)]
-pub(super) struct RequestBody {
+pub struct RequestBody {
     /// There until it is dropped.
     incoming: Option<Incoming>,
     read: u64,

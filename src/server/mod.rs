@@ -24,9 +24,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+pub use body::RequestBody;
 use http::{HeaderMap, Method};
 pub use limits::Limits;
 pub use listener::{BindError, Listener};
+pub use request::{Answering, Arrived};
 pub use shutdown::{Shutdown, ShutdownHandle};
 pub use tls::{TlsError, certificate_end, check_pair};
 use tokio::net::{TcpListener, TcpStream};
@@ -46,10 +48,14 @@ use crate::net::Arrival;
 pub struct Route {
     filter: BoxedFilter<(Response,)>,
     at_once: Option<AtOnce>,
+    past: Option<Past>,
 }
 
 /// Answers a request by its head alone, if it can without waiting. May take the header fields away while it looks at them.
 type AtOnce = Arc<dyn Fn(&mut HeaderMap, &Method, &Arrival) -> Option<Response> + Send + Sync>;
+
+/// Answers a request that the router need not see, or gives it back.
+type Past = Arc<dyn Fn(Box<Arrived>) -> Result<Answering, Box<Arrived>> + Send + Sync>;
 
 impl Route {
     /// Asks `at_once` first about each request without a body, and goes on where that has no answer.
@@ -60,9 +66,24 @@ impl Route {
         Self { at_once: Some(Arc::new(at_once)), ..self }
     }
 
+    /// Asks `past` about each request that was not answered at once, and the router about what it gives back.
+    pub fn answering_past_the_router<F>(self, past: F) -> Self
+    where
+        F: Fn(Box<Arrived>) -> Result<Answering, Box<Arrived>> + Send + Sync + 'static,
+    {
+        Self { past: Some(Arc::new(past)), ..self }
+    }
+
     /// The answer to a request without a body, if there is one at once.
     pub fn at_once(&self, headers: &mut HeaderMap, method: &Method, arrival: &Arrival) -> Option<Response> {
         self.at_once.as_ref()?(headers, method, arrival)
+    }
+
+    fn past_the_router(&self, arrived: Box<Arrived>) -> Result<Answering, Box<Arrived>> {
+        match &self.past {
+            Some(past) => past(arrived),
+            None => Err(arrived),
+        }
     }
 
     /// What answers any request.
@@ -73,7 +94,7 @@ impl Route {
 
 impl From<BoxedFilter<(Response,)>> for Route {
     fn from(filter: BoxedFilter<(Response,)>) -> Self {
-        Self { filter, at_once: None }
+        Self { filter, at_once: None, past: None }
     }
 }
 

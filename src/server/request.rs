@@ -4,11 +4,13 @@ use std::any::Any;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, EXPECT, HOST, TRANSFER_ENCODING};
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::{Body, Incoming};
 use hyper::service::Service as _;
@@ -19,6 +21,7 @@ use warp::Reply as _;
 use super::Server;
 use super::activity::Activity;
 use super::body::{AnswerBody, RequestBody};
+use super::limits::Limits;
 use super::tunnel::{Slot, Tunnel};
 use crate::config::ServerSettings;
 use crate::net::Arrival;
@@ -35,6 +38,24 @@ pub(super) struct Requests {
     /// What the connection carries once it is no longer HTTP.
     pub(super) tunnel: Slot,
 }
+
+/// A request whose head has come.
+#[derive(Debug)]
+pub struct Arrived {
+    /// The head.
+    pub head: Parts,
+    /// How it came.
+    pub arrival: Arrival,
+    /// Its limits.
+    pub limits: Limits,
+    /// The client's end of a tunnel, where it asks for one.
+    pub tunnel: Option<Tunnel>,
+    /// What is still to come.
+    pub body: RequestBody,
+}
+
+/// An answer that is being made.
+pub type Answering = Pin<Box<dyn Future<Output = warp::reply::Response> + Send>>;
 
 /// Why a request is answered here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,17 +148,16 @@ impl Requests {
                 return Ok(response);
             }
         }
-        parts.extensions.insert(arrival);
-        if let Some(client) = parts.extensions.remove::<OnUpgrade>() {
-            parts.extensions.insert(Tunnel::new(client, self.tunnel.clone(), settings.idle_timeout));
-        }
+        let tunnel = parts.extensions.remove::<OnUpgrade>();
+        let tunnel = tunnel.map(|client| Tunnel::new(client, self.tunnel.clone(), settings.idle_timeout));
         let expects = parts.headers.contains_key(EXPECT);
         let (body, limits) = RequestBody::new(body, settings.max_body_bytes, expects, settings.idle_timeout);
-        parts.extensions.insert(limits.clone());
-        let route = TowerToHyperService::new(warp::service(self.server.route.router()));
-        let handled = AssertUnwindSafe(route.call(Request::from_parts(parts, body))).catch_unwind();
+        let arrived = Box::new(Arrived { head: parts, arrival, limits: limits.clone(), tunnel, body });
+        let handled = AssertUnwindSafe(self.handle(arrived)).catch_unwind();
         let overdue = async {
-            tokio::time::sleep(settings.request_timeout).await;
+            if !limits.are_lifted() {
+                tokio::time::sleep(settings.request_timeout).await;
+            }
             if limits.are_lifted() {
                 std::future::pending::<()>().await;
             }
@@ -150,11 +170,24 @@ impl Requests {
             }
         };
         match handled {
-            Ok(Ok(_)) if limits.is_too_large() && !limits.are_lifted() => Err(Refusal::BodyTooLarge),
-            Ok(Ok(response)) => Ok(response),
-            Ok(Err(never)) => match never {},
+            Ok(_) if limits.is_too_large() && !limits.are_lifted() => Err(Refusal::BodyTooLarge),
+            Ok(response) => Ok(response),
             Err(panic) => Err(self.panicked(&*panic)),
         }
+    }
+
+    async fn handle(&self, arrived: Box<Arrived>) -> warp::reply::Response {
+        let route = &self.server.route;
+        let arrived = match route.past_the_router(arrived) {
+            Ok(answering) => return answering.await,
+            Err(arrived) => *arrived,
+        };
+        let Arrived { mut head, arrival, limits, tunnel, body } = arrived;
+        head.extensions.insert(arrival);
+        head.extensions.insert(limits);
+        tunnel.and_then(|tunnel| head.extensions.insert(tunnel));
+        let routed = TowerToHyperService::new(warp::service(route.router())).call(Request::from_parts(head, body));
+        routed.await.unwrap_or_else(|never| match never {})
     }
 
     fn panicked(&self, panic: &(dyn Any + Send)) -> Refusal {

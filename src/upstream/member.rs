@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::uri::{Authority, Scheme};
-use http::{Extensions, HeaderValue, Method, Request, Response, Uri, header};
+use http::{Extensions, HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
 use hyper::body::Body as _;
 use hyper_util::client::legacy;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -134,9 +134,15 @@ impl Member {
     }
 
     /// One request and the head of its answer.
-    pub(super) async fn exchange(self: &Arc<Self>, head: &Head, body: Upload, way: Way) -> Result<Answer, Failed> {
+    pub(super) async fn exchange(
+        self: &Arc<Self>,
+        head: &Head,
+        headers: HeaderMap,
+        body: Upload,
+        way: Way,
+    ) -> Result<Answer, Failed> {
         let in_flight = InFlight::new(self);
-        let request = self.request(head, body);
+        let request = self.request(head, headers, body);
         let client = if way == Way::Pooled { &self.client } else { &self.single };
         let answered = match client {
             Client::Tcp(client) => client.request(request).await,
@@ -160,7 +166,7 @@ impl Member {
         Ok(Answer { status: parts.status, headers: parts.headers, body: AnswerBody::new(body, in_flight), upgrade })
     }
 
-    fn request(&self, head: &Head, body: Upload) -> Request<Upload> {
+    fn request(&self, head: &Head, headers: HeaderMap, body: Upload) -> Request<Upload> {
         // The place is dialled in any case; what stands here is what the application sees.
         let own = self.place.authority().cloned().expect("an address has a host");
         let authority = head.host.as_deref().and_then(|host| host.parse::<Authority>().ok()).unwrap_or(own);
@@ -170,11 +176,11 @@ impl Member {
             (Some(scheme), Some(authority), Some(head.target.clone()));
         // With these methods hyper sends no body, unless it is told how.
         let asks = matches!(head.method, Method::GET | Method::HEAD);
-        let is_untold = !body.is_end_stream() && !head.headers.contains_key(header::CONTENT_LENGTH);
+        let is_untold = !body.is_end_stream() && !headers.contains_key(header::CONTENT_LENGTH);
         let mut request = Request::new(body);
         *request.uri_mut() = Uri::from_parts(parts).expect("scheme, host and path make a URI");
         *request.method_mut() = head.method.clone();
-        *request.headers_mut() = head.headers.clone();
+        *request.headers_mut() = headers;
         if asks && is_untold {
             request.headers_mut().insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }

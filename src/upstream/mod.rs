@@ -40,7 +40,7 @@ pub struct Upstream {
     turn: AtomicUsize,
 }
 
-/// A request without its body.
+/// A request without headers and body.
 #[derive(Clone, Debug)]
 pub struct Head {
     /// The method.
@@ -49,8 +49,6 @@ pub struct Head {
     pub target: PathAndQuery,
     /// The host that the application sees instead of its own: with the port, where it has one.
     pub host: Option<String>,
-    /// The other headers, `Host` not among them.
-    pub headers: HeaderMap,
     /// Whether the connection shall become a tunnel.
     pub upgrades: bool,
 }
@@ -93,7 +91,7 @@ impl Upstream {
         host_fits && path.after(&self.settings.path).is_some()
     }
 
-    /// Sends a request. Whoever does not wait for the end of this, or drops the answer's body, takes the request back.
+    /// Sends a request with the headers that `headers` makes each time it is tried, `Host` not among them. Whoever does not wait for the end of this, or drops the answer's body, takes the request back.
     ///
     /// A member that cannot be connected to rests, and the next one is asked. A request without a body whose method is
     /// idempotent is sent once more, on a new connection, if an old one ended before an answer came (RFC 9110, section
@@ -101,16 +99,21 @@ impl Upstream {
     ///
     /// # Errors
     /// No member answers.
-    pub async fn send(&self, head: &Head, mut body: Option<Incoming>) -> Result<Answer, UpstreamError> {
+    pub async fn send(
+        &self,
+        head: &Head,
+        headers: &(dyn Fn() -> HeaderMap + Sync),
+        mut body: Option<Incoming>,
+    ) -> Result<Answer, UpstreamError> {
         let has_body = body.is_some();
         let mut unreachable = None;
         for member in self.by_load() {
             let (upload, progress) = Upload::new(body.take());
             let way = if head.upgrades { Way::Upgrade } else { Way::Pooled };
             let exchange = async {
-                match member.exchange(head, upload, way).await {
+                match member.exchange(head, headers(), upload, way).await {
                     Err(failed) if failed.was_stale && !has_body && head.method.is_idempotent() => {
-                        member.exchange(head, Upload::new(None).0, Way::Fresh).await
+                        Box::pin(member.exchange(head, headers(), Upload::new(None).0, Way::Fresh)).await
                     }
                     other => other,
                 }

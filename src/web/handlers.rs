@@ -42,6 +42,15 @@ pub(super) struct Scope<'a> {
 /// Routes, besides those of `revocation`, at which something begins, changes or ends that the audit log tells of.
 const RECORDED: [&str; 7] = ["/login", "/login/local", "/signup", "/callback", "/session/refresh", "/token", "/logout"];
 
+/// Routes that there are besides, whatever they are asked by.
+const OTHERS: [&str; 4] = ["", "/dashboard", "/session", "/logged-out"];
+
+/// Whether a route below a tenant's base may be one of ours; no other ever is.
+pub(super) fn may_be_ours(route: &str) -> bool {
+    let route = route.strip_suffix('/').unwrap_or(route);
+    RECORDED.contains(&route) || OTHERS.contains(&route) || revocation::Route::of(route).is_some()
+}
+
 pub(super) type Answer = Result<Response, Problem>;
 
 /// Answers a request to a tenant: the label of its route, and the response.
@@ -91,7 +100,10 @@ pub(super) async fn tenant(
         ("/login", _) => ("login", Err(Problem::method_not_allowed("GET"))),
         ("/signup", _) => ("signup", Err(Problem::method_not_allowed("GET"))),
         ("" | "/dashboard" | "/session" | "/logged-out", _) => ("none", Err(Problem::method_not_allowed("GET, HEAD"))),
-        _ => reverse_proxy::answer(gateway, scope.request, tenant, place, path).await,
+        _ => {
+            let rest = scope.request.take_rest();
+            reverse_proxy::answer(gateway, scope.request, rest, tenant, place, path).await
+        }
     };
     let response = answer.unwrap_or_else(|problem| pages::problem(gateway, request, Some((tenant, place)), &problem));
     (label, response)

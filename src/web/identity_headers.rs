@@ -28,7 +28,7 @@ const SESSION_STALE: HeaderName = HeaderName::from_static("x-auth-request-sessio
 const NOTHING: HeaderValue = HeaderValue::from_static("");
 
 /// The names of a tenant's identity headers. Whatever comes under one of them from elsewhere, in any spelling, is forged.
-pub(super) fn names(identity: &IdentitySettings) -> impl Iterator<Item = &HeaderName> {
+pub(super) fn names(identity: &IdentitySettings) -> impl Iterator<Item = &HeaderName> + Clone {
     identity.headers.iter().map(|(name, _)| name)
 }
 

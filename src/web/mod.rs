@@ -3,8 +3,8 @@
 //!
 //! warp matches nothing here but "any request": which tenant and route a request is for depends on its host and on
 //! tenants' prefixes, so [`routes`] copies the request's parts and [`answer`] decides in one `match`. No filter of ours
-//! rejects, so no request can fall through to another route. A check that passes by what is in memory does not come so
-//! far: it is answered before.
+//! rejects, so no request can fall through to another route. A check that passes by what is in memory and what is surely
+//! for an application do not come so far: they are answered before, as the routes would have answered.
 
 mod answers;
 pub mod bearer;
@@ -36,11 +36,11 @@ use warp::reply::Response;
 
 pub use self::problem::Problem;
 use self::request::Request;
-use self::reverse_proxy::Proxied;
+use self::reverse_proxy::{Application, Proxied};
 use crate::gateway::{Destination, Gateway, LiveGateway};
 use crate::reload::Reloader;
 use crate::request_path::RequestPath;
-use crate::server::{Route, Shutdown};
+use crate::server::{Arrived, Route, Shutdown};
 use crate::trace;
 
 const REQUEST_ID: http::HeaderName = http::HeaderName::from_static("x-request-id");
@@ -60,11 +60,23 @@ pub struct Health {
 pub fn routes(gateway: impl Into<LiveGateway>, shutdown: Shutdown) -> Route {
     let live = gateway.into();
     let health = Health { shutdown, live: live.clone(), reloader: None };
-    let filter = request::filter(live.clone()).then(move |gateway: Arc<Gateway>, request: Request| {
+    let filter = request::filter(live.clone()).then(move |gateway: Arc<Gateway>, mut request: Request| {
         let health = health.clone();
-        async move { observed(&gateway, &health, request).await }
+        async move { observed(&gateway, &mut request, To::Us(&health)).await }
     });
-    Route::from(filter.boxed()).answering_at_once(move |headers, method, arrival| {
+    let passing = live.clone();
+    let route = Route::from(filter.boxed()).answering_past_the_router(move |mut arrived| {
+        let gateway = passing.now();
+        let Arrived { head, arrival, .. } = &mut *arrived;
+        let request = Request::new(&gateway, head.method.clone(), std::mem::take(&mut head.headers), arrival.clone());
+        let Some(application) = Application::of(&gateway, &request) else {
+            head.headers = request.into_headers();
+            return Err(arrived);
+        };
+        let mut request = request.with_rest(arrived.limits, arrived.tunnel, arrived.body);
+        Ok(Box::pin(async move { observed(&gateway, &mut request, To::Application(&application)).await }))
+    });
+    route.answering_at_once(move |headers, method, arrival| {
         if is_watched() || *method != Method::GET || !forward_auth::may_be_asked(arrival.target.path()) {
             return None;
         }
@@ -90,12 +102,21 @@ pub fn admin_routes(gateway: impl Into<LiveGateway>, reloader: Option<Arc<Reload
         .into()
 }
 
+/// Who answers a request.
+#[derive(Clone, Copy)]
+enum To<'a> {
+    /// A route of ours, if there is one.
+    Us(&'a Health),
+    /// An application.
+    Application(&'a Application),
+}
+
 /// Answers inside a span of the request, and counts.
-async fn observed(gateway: &Gateway, health: &Health, mut request: Request) -> Response {
+async fn observed(gateway: &Gateway, request: &mut Request, to: To<'_>) -> Response {
     let started = Instant::now();
     let in_flight = InFlight::new(gateway);
-    let span = span_of(&mut request);
-    let answered = answered(gateway, health, &mut request).instrument(span.clone()).await;
+    let span = span_of(request);
+    let answered = answered(gateway, request, to).instrument(span.clone()).await;
     span.record("route", answered.route);
     let mut response = answered.response;
     // Nobody but a proxy sees that a check passed.
@@ -104,7 +125,7 @@ async fn observed(gateway: &Gateway, health: &Health, mut request: Request) -> R
         response.headers_mut().extend(identity_headers::stale(request.is_stale()));
     } else {
         if response.extensions().get::<Proxied>().is_none() {
-            answers::finish(&mut response, &request, gateway);
+            answers::finish(&mut response, request, gateway);
         }
         answers::set(&mut response, REQUEST_ID, request.id());
     }
@@ -162,12 +183,15 @@ fn span_of(request: &mut Request) -> tracing::Span {
 
 /// The answer, once the audit log has what belongs into it. Where that cannot be had, the answer is that nothing was done,
 /// and no cookie is set.
-async fn answered(gateway: &Gateway, health: &Health, request: &mut Request) -> Answered {
+async fn answered(gateway: &Gateway, request: &mut Request, to: To<'_>) -> Answered {
     let caller = request.caller();
-    let (answered, written) = {
-        // It is large: it must not lie in memory twice.
-        let work = std::pin::pin!(answer(gateway, health, request));
-        gateway.audit.attend(|| caller, work).await
+    let (answered, written) = match to {
+        // It is large: it must not lie in memory twice, nor wherever a request to an application does.
+        To::Us(health) => gateway.audit.attend(|| caller, Box::pin(answer(gateway, health, request))).await,
+        To::Application(application) => {
+            let work = std::pin::pin!(application.answer(gateway, request));
+            gateway.audit.attend(|| caller, work).await
+        }
     };
     match written {
         Ok(()) => answered,

@@ -59,8 +59,8 @@ impl Problem {
 
     /// With the reason, for the log.
     #[must_use]
-    pub fn because(self, cause: impl Error + Send + Sync + 'static) -> Self {
-        Self { cause: Some(Box::new(cause)), ..self }
+    pub fn because(self, cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { cause: Some(cause.into()), ..self }
     }
 
     /// With more for the person.

@@ -2,13 +2,15 @@
 
 use std::convert::Infallible;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _};
-use http::uri::Authority;
+use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, Method, header};
+use http_body_util::BodyDataStream;
 use url::form_urlencoded;
 use warp::Filter;
 
@@ -18,12 +20,22 @@ use crate::gateway::{Gateway, LiveGateway};
 use crate::net::{self, Arrival, Networks, Scheme, Visitor, VisitorError};
 use crate::pages::Locale;
 use crate::secret;
-use crate::server::{Limits, Tunnel};
+use crate::server::{Limits, RequestBody, Tunnel};
 
 /// The largest form that a callback may bring, in bytes. The server limits bodies before that.
 const MAX_FORM: usize = 64 * 1024;
 
-type BoxBody = std::pin::Pin<Box<dyn Stream<Item = Result<Bytes, warp::Error>> + Send + Sync>>;
+type BoxBody = Pin<Box<dyn Stream<Item = Result<Bytes, BoxError>> + Send + Sync>>;
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What may come after a request's head.
+#[derive(Default)]
+pub(super) struct Rest {
+    /// The body.
+    pub(super) body: Option<BoxBody>,
+    /// The client's end of a tunnel.
+    pub(super) tunnel: Option<Tunnel>,
+}
 
 /// A request's parts.
 pub(super) struct Request {
@@ -36,9 +48,8 @@ pub(super) struct Request {
     /// Whether the peer's forwarding headers count.
     is_from_trusted_proxy: bool,
     visitor: Result<Visitor, VisitorError>,
-    body: Option<BoxBody>,
+    rest: Rest,
     limits: Option<Limits>,
-    tunnel: Option<Tunnel>,
     stale: AtomicBool,
 }
 
@@ -55,13 +66,13 @@ pub(super) fn filter(live: LiveGateway) -> impl Filter<Extract = (Arc<Gateway>, 
             let gateway = live.now();
             let arrival = arrival.unwrap_or_else(Arrival::nowhere);
             let request = Request::new(&gateway, method, headers, arrival);
-            (gateway, Request { body, limits, tunnel, ..request })
+            (gateway, Request { rest: Rest { body, tunnel }, limits, ..request })
         })
         .untuple_one()
 }
 
 fn boxed(stream: impl Stream<Item = Result<impl Buf, warp::Error>> + Send + Sync + 'static) -> BoxBody {
-    Box::pin(stream.map(|part| part.map(|mut part| part.copy_to_bytes(part.remaining()))))
+    Box::pin(stream.map(|part| Ok(part.map(|mut part| part.copy_to_bytes(part.remaining()))?)))
 }
 
 /// A trusted proxy's id if it is short and plain, else a new one.
@@ -93,11 +104,16 @@ impl Request {
             arrival: Arrival::nowhere(),
             is_from_trusted_proxy: false,
             visitor: Err(VisitorError::Host),
-            body: None,
+            rest: Rest::default(),
             limits: None,
-            tunnel: None,
             stale: AtomicBool::new(false),
         }
+    }
+
+    /// The same with all that came with it.
+    pub(super) fn with_rest(self, limits: Limits, tunnel: Option<Tunnel>, body: RequestBody) -> Self {
+        let body = limits.has_body().then(|| -> BoxBody { Box::pin(BodyDataStream::new(body)) });
+        Self { rest: Rest { body, tunnel }, limits: Some(limits), ..self }
     }
 
     /// The header fields alone.
@@ -144,6 +160,11 @@ impl Request {
         self.arrival.target.path()
     }
 
+    /// Path and query, as they came.
+    pub(super) fn target(&self) -> Option<&PathAndQuery> {
+        self.arrival.target.path_and_query()
+    }
+
     /// The raw query.
     pub(super) fn query(&self) -> &str {
         self.raw_query().unwrap_or_default()
@@ -164,21 +185,15 @@ impl Request {
         self.limits.as_ref()
     }
 
-    /// The body; once.
-    pub(super) fn take_body(&mut self) -> Option<BoxBody> {
-        self.body.take()
-    }
-
-    /// The client's end of a tunnel; once.
-    pub(super) fn take_tunnel(&mut self) -> Option<Tunnel> {
-        self.tunnel.take()
+    /// What comes after the head; once.
+    pub(super) fn take_rest(&mut self) -> Rest {
+        std::mem::take(&mut self.rest)
     }
 
     /// Whether the connection shall become a WebSocket (RFC 6455, section 4.1). No other upgrade is known.
     pub(super) fn wants_web_socket(&self) -> bool {
         let upgrades = self.headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
-        self.tunnel.is_some()
-            && self.method == Method::GET
+        self.method == Method::GET
             && upgrades.flat_map(|value| value.split(',')).any(|name| name.trim().eq_ignore_ascii_case("upgrade"))
             && self.header(header::UPGRADE).is_some_and(|protocol| protocol.eq_ignore_ascii_case("websocket"))
     }
@@ -370,7 +385,7 @@ impl Request {
             return Err(Problem::new("form_expected"));
         }
         let mut bytes = BytesMut::new();
-        let Some(mut body) = self.body.take() else { return Ok(String::new()) };
+        let Some(mut body) = self.rest.body.take() else { return Ok(String::new()) };
         while let Some(part) = body.next().await {
             let part = part.map_err(|error| Problem::new("body_cut").because(error))?;
             if bytes.len() + part.len() > MAX_FORM {

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::TryStreamExt as _;
 use http::header::{self, HeaderName};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
@@ -14,33 +13,79 @@ use url::form_urlencoded;
 use warp::Reply as _;
 use warp::reply::Response;
 
+use super::REQUEST_ID;
+use super::bearer::Unchecked;
 use super::cookies::Cookies;
-use super::request::Request;
-use super::{Problem, answers, bearer, csrf, handlers, identity_headers, scrub};
+use super::request::{Request, Rest};
+use super::{Answered, Problem, answers, bearer, csrf, forward_auth, handlers, identity_headers, ops, pages, scrub};
 use crate::config::{Pass, UpstreamSettings};
 use crate::flow::access::{self, Knock, Permit, Visit};
 use crate::flow::{renewal, sign_in};
-use crate::gateway::Gateway;
 use crate::gateway::renewals::RenewalError;
+use crate::gateway::{Destination, Gateway};
 use crate::metrics::{IntGauge, Metrics};
 use crate::net::split_port;
+use crate::oidc::AccessToken;
 use crate::policy::{Decision, Verdict};
 use crate::request_path::RequestPath;
 use crate::secret::ExposeSecret as _;
-use crate::server::Limits;
+use crate::server::{Limits, Tunnel};
 use crate::tenant::{Place, Tenant};
 use crate::tenant_id::TenantId;
 use crate::trace;
 use crate::upstream::{self, Head, Upstream, UpstreamError};
 
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// How many headers an application is sent besides the client's and those of the tenant's identities.
+const MORE_HEADERS: usize = 4;
+
 /// Marks an answer as an application's, which none of our own headers belong on.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Proxied;
 
+/// Whose application a request is for, as far as the router has no say: it may be nobody's in the end.
+pub(super) struct Application {
+    tenant: Arc<Tenant>,
+    place: Place,
+}
+
+impl Application {
+    /// The one that a request is for, if no route of ours can be meant.
+    pub(super) fn of(gateway: &Gateway, request: &Request) -> Option<Self> {
+        let path = RequestPath::parse(request.path()).ok()?;
+        if forward_auth::may_be_asked(request.path()) || ops::route(path.as_str()).is_some() {
+            return None;
+        }
+        let Destination::Tenant { tenant, place, route } = gateway.tenants.find(request.visitor().ok()?, path.as_str())
+        else {
+            return None;
+        };
+        let is_elsewhere = !tenant.upstreams.is_empty() && !route.is_some_and(handlers::may_be_ours);
+        is_elsewhere.then_some(Self { tenant, place })
+    }
+
+    /// Answers it, as the router would.
+    pub(super) async fn answer(&self, gateway: &Gateway, request: &mut Request) -> Answered {
+        let (tenant, place) = (&self.tenant, &self.place);
+        tracing::Span::current().record("tenant", tenant.id().as_str());
+        let rest = request.take_rest();
+        let request = &*request;
+        let (route, answer) = match RequestPath::parse(request.path()) {
+            Ok(path) => answer(gateway, request, rest, tenant, place, &path).await,
+            Err(error) => ("none", Err(Problem::new("path_refused").because(error))),
+        };
+        let response =
+            answer.unwrap_or_else(|problem| pages::problem(gateway, request, Some((tenant, place)), &problem));
+        Answered { response, route, tenant: Some(tenant.id().clone()) }
+    }
+}
+
 /// One request on its way.
 struct Passage<'a> {
     gateway: &'a Gateway,
-    request: &'a mut Request,
+    request: &'a Request,
     tenant: &'a Tenant,
     place: &'a Place,
     /// The whole path.
@@ -51,17 +96,18 @@ struct Passage<'a> {
 /// Answers a request that none of our own routes is for: the label of its route, and what an upstream says.
 pub(super) async fn answer(
     gateway: &Gateway,
-    request: &mut Request,
+    request: &Request,
+    rest: Rest,
     tenant: &Tenant,
     place: &Place,
     path: &RequestPath<'_>,
 ) -> (&'static str, Result<Response, Problem>) {
-    let host = request.visitor().map(|visitor| split_port(&visitor.host).0.to_owned());
+    let host = request.visitor().map(|visitor| split_port(&visitor.host).0);
     let (Ok(host), Some(below)) = (host, path.below(&place.mount)) else { return ("none", Err(Problem::not_found())) };
     if !tenant.settings.prefix.is_empty() && path.after(&place.base).is_some() {
         return ("none", Err(Problem::not_found()));
     }
-    let Some(upstream) = tenant.upstreams.iter().find(|upstream| upstream.answers(&host, &below)) else {
+    let Some(upstream) = tenant.upstreams.iter().find(|upstream| upstream.answers(host, &below)) else {
         return ("none", Err(Problem::not_found()));
     };
     // It would send back what only the application may see (RFC 9110, section 9.3.8).
@@ -69,19 +115,26 @@ pub(super) async fn answer(
         return ("upstream", Err(Problem::method_not_allowed("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")));
     }
     let passage = Passage { gateway, request, tenant, place, path, upstream };
-    ("upstream", passage.pass(&host, &below).await)
+    ("upstream", passage.pass(rest, host, &below).await)
 }
 
 impl Passage<'_> {
-    async fn pass(mut self, host: &str, below: &RequestPath<'_>) -> Result<Response, Problem> {
-        let limits = self.request.limits().cloned();
-        if let Some(limits) = &limits {
+    async fn pass(self, rest: Rest, host: &str, below: &RequestPath<'_>) -> Result<Response, Problem> {
+        let limits = self.request.limits();
+        if let Some(limits) = limits {
             limits.lift(self.upstream.settings.max_body);
         }
-        let upgrades = self.request.wants_web_socket();
+        let tunnel = rest.tunnel.filter(|_| self.request.wants_web_socket());
+        let upgrades = tunnel.is_some();
         let address = self.request.client();
-        let token = bearer::token(self.gateway, self.tenant, self.request.headers(), address).await?;
-        let (session, no_token) = if token.is_some() { (None, None) } else { self.session().await? };
+        let token = match bearer::token_at_hand(self.request.headers(), self.tenant) {
+            Ok(token) => token,
+            Err(Unchecked) => Box::pin(self.token()).await?,
+        };
+        let (session, no_token) = match token {
+            Some(_) => (None, None),
+            None => self.session().await?,
+        };
         let method = self.request.method().clone();
         let by_token = token.is_some();
         let knock = Knock { method: method.as_str(), host, path: below, address, token, session };
@@ -103,18 +156,20 @@ impl Passage<'_> {
         if let Some(error) = no_token.filter(|_| permit.session().is_some()) {
             permit = permit.as_nobody().ok_or(error)?;
         }
-        if limits.as_ref().is_some_and(Limits::is_too_large) {
+        if limits.is_some_and(Limits::is_too_large) {
             return Err(Problem::new("body_too_large"));
         }
-        let has_body = limits.is_none_or(|limits| limits.has_body());
-        let body = self.request.take_body().filter(|_| has_body);
-        let body = body.map(|body| -> upstream::Incoming { Box::pin(body.map_err(Into::into)) });
+        let has_body = limits.is_none_or(Limits::has_body);
+        let body = rest.body.filter(|_| has_body).map(|body| -> upstream::Incoming { body });
         let span = trace::upstream(self.request.method_label(), self.tenant.id().as_str());
-        let mut head = self.head(method, &permit, upgrades)?;
-        trace::pass_on(&span, &mut head.headers);
-
+        let head = self.head(method, upgrades)?;
+        let headers = || {
+            let mut headers = self.headers(&permit, upgrades);
+            trace::pass_on(&span, &mut headers);
+            headers
+        };
         let mut asked = Asked::new(&self.gateway.metrics, self.tenant.id());
-        let answer = match self.upstream.send(&head, body).instrument(span.clone()).await {
+        let answer = match self.upstream.send(&head, &headers, body).instrument(span.clone()).await {
             Ok(answer) => answer,
             Err(error) => {
                 trace::failed(&span, error.code());
@@ -125,10 +180,9 @@ impl Passage<'_> {
         drop(span);
         asked.answered(answer.status);
         if answer.status == StatusCode::SWITCHING_PROTOCOLS {
-            return match upgrades {
-                true => self.tunnel(&permit, answer).await.map_err(|error| asked.failed(self.problem(error))),
-                false => Err(asked.failed(Problem::new("upstream_failed"))),
-            };
+            let Some(tunnel) = tunnel else { return Err(asked.failed(Problem::new("upstream_failed"))) };
+            let joined = Box::pin(self.join(tunnel, &permit, answer)).await;
+            return joined.map_err(|error| asked.failed(self.problem(error)));
         }
         let mut headers = answer.headers;
         scrub::response(&mut headers);
@@ -137,12 +191,30 @@ impl Passage<'_> {
         Ok(proxied(response, answer.status, headers))
     }
 
+    async fn token(&self) -> Result<Option<Arc<AccessToken>>, Problem> {
+        bearer::token(self.gateway, self.tenant, self.request.headers(), self.request.client()).await
+    }
+
     /// The session with tokens that are good, and why it has none for the upstream, if that wants one. Rules are asked
     /// afterwards, since a renewal may change claims and end the session.
     async fn session(&self) -> Result<(Option<Visit>, Option<RenewalError>), Problem> {
-        let (gateway, tenant, settings) = (self.gateway, self.tenant, &self.upstream.settings);
+        let (gateway, tenant) = (self.gateway, self.tenant);
         let cookies = Cookies::of(tenant, self.place);
-        let Some(visit) = handlers::visit(gateway, tenant, &cookies, self.request).await? else {
+        let Some(unverified) = cookies.unverified_session(self.request) else { return Ok((None, None)) };
+        let passes_none = self.upstream.settings.pass == Pass::None;
+        match passes_none.then(|| access::session_at_hand(gateway, tenant, unverified)).flatten() {
+            Some(visit) => {
+                renewal::renew_ahead(gateway, tenant, &visit.session);
+                Ok((Some(visit), None))
+            }
+            None => Box::pin(self.session_by(&cookies)).await,
+        }
+    }
+
+    /// The same, whatever must be asked for it.
+    async fn session_by(&self, cookies: &Cookies<'_>) -> Result<(Option<Visit>, Option<RenewalError>), Problem> {
+        let (gateway, tenant, settings) = (self.gateway, self.tenant, &self.upstream.settings);
+        let Some(visit) = handlers::visit(gateway, tenant, cookies, self.request).await? else {
             return Ok((None, None));
         };
         if settings.pass != Pass::AccessToken {
@@ -160,10 +232,16 @@ impl Passage<'_> {
     }
 
     /// What the application is asked.
-    fn head(&self, method: Method, permit: &Permit, upgrades: bool) -> Result<Head, Problem> {
-        let settings = &self.upstream.settings;
-        let mut headers = self.request.headers().clone();
-        scrub::request(&mut headers, identity_headers::names(&self.tenant.settings.identity));
+    fn head(&self, method: Method, upgrades: bool) -> Result<Head, Problem> {
+        let host = self.upstream.settings.preserve_host.then(|| self.place.authority().to_owned());
+        Ok(Head { method, target: self.target()?, host, upgrades })
+    }
+
+    /// The headers that it is asked with.
+    fn headers(&self, permit: &Permit, upgrades: bool) -> HeaderMap {
+        let (settings, identity) = (&self.upstream.settings, &self.tenant.settings.identity);
+        let more = identity.headers.len() + MORE_HEADERS;
+        let mut headers = scrub::request(self.request.headers(), &identity_headers::names(identity), more);
         let passes = settings.pass != Pass::None;
         if passes || permit.token().is_some() {
             headers.remove(header::AUTHORIZATION);
@@ -177,29 +255,29 @@ impl Passage<'_> {
         headers.extend(bearer_for(self.tenant, permit, settings).map(|bearer| (header::AUTHORIZATION, bearer)));
         let (scheme, authority) = self.place.origin.split_once("://").unwrap_or(("http", &self.place.origin));
         for (name, value) in [
-            ("x-forwarded-for", self.request.client().to_string()),
-            ("x-forwarded-proto", scheme.to_owned()),
-            ("x-forwarded-host", authority.to_owned()),
-            ("x-request-id", self.request.id().to_owned()),
+            (X_FORWARDED_FOR, HeaderValue::try_from(self.request.client().to_string())),
+            (X_FORWARDED_PROTO, HeaderValue::from_str(scheme)),
+            (X_FORWARDED_HOST, HeaderValue::from_str(authority)),
+            (REQUEST_ID, HeaderValue::from_str(self.request.id())),
         ] {
-            let value = HeaderValue::try_from(value).ok();
-            headers.extend(value.map(|value| (Some(HeaderName::from_static(name)), value)));
+            value.map(|value| headers.insert(name, value)).ok();
         }
         if upgrades {
             headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
             headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
         }
-        let host = settings.preserve_host.then(|| authority.to_owned());
-        Ok(Head { method, target: self.target()?, host, headers, upgrades })
+        headers
     }
 
     /// Path and query as the application sees them.
     fn target(&self) -> Result<PathAndQuery, Problem> {
-        let settings = &self.upstream.settings;
-        let mut target = match &settings.rewrite {
-            None => self.path.encoded().to_owned(),
+        let mut target = match &self.upstream.settings.rewrite {
+            None => match self.request.target().filter(|target| target.path() == self.path.encoded()) {
+                Some(target) => return Ok(target.clone()),
+                None => self.path.encoded().to_owned(),
+            },
             Some(other) => {
-                let prefix = format!("{}{}", self.place.mount, settings.path);
+                let prefix = format!("{}{}", self.place.mount, self.upstream.settings.path);
                 self.path.rewritten(&prefix, other).ok_or(Problem::not_found())?
             }
         };
@@ -212,7 +290,7 @@ impl Passage<'_> {
 
     /// Joins the client's connection with the application's, for as long as the session, or the token, lasts; without
     /// either, as long as one of both has something to say.
-    async fn tunnel(&mut self, permit: &Permit, answer: upstream::Answer) -> Result<Response, UpstreamError> {
+    async fn join(&self, tunnel: Tunnel, permit: &Permit, answer: upstream::Answer) -> Result<Response, UpstreamError> {
         let mut headers = answer.headers.clone();
         scrub::response(&mut headers);
         headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
@@ -234,9 +312,7 @@ impl Passage<'_> {
                 (None, None) => std::future::pending().await,
             }
         };
-        if let Some(tunnel) = self.request.take_tunnel() {
-            tunnel.join(stream, until, of_somebody);
-        }
+        tunnel.join(stream, until, of_somebody);
         Ok(proxied(Response::default(), StatusCode::SWITCHING_PROTOCOLS, headers))
     }
 

@@ -4,74 +4,93 @@
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue};
 
-/// Headers of one connection (RFC 9110, section 7.6.1), besides those that `Connection` names.
-const HOP_BY_HOP: [&str; 8] = [
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
-
 /// Families of headers that say who asks for what, folded: only we, or proxies that we trust, may say so.
 const OURS_BEGIN: [&str; 3] = ["X_AUTH_REQUEST_", "X_FORWARDED_", "X_ORIGINAL_"];
 
 /// The same, whole.
 const OURS: [&str; 3] = ["FORWARDED", "X_REAL_IP", "X_REWRITE_URL"];
 
-/// Takes out of a request what may not reach an application; `names` are headers that the tenant sets besides.
-pub(super) fn request<'a>(headers: &mut HeaderMap, names: impl Iterator<Item = &'a HeaderName>) {
-    hop_by_hop(headers);
-    let names: Vec<&HeaderName> = names.collect();
-    remove_where(headers, |name| {
-        is_ours(name) || is_disguised_framing(name) || names.iter().any(|own| same(name, own.as_str()))
-    });
-    // We name the host ourselves; and whether the application wants the body shows when it is asked.
-    headers.remove(header::HOST);
-    headers.remove(header::EXPECT);
-    cookies(headers);
+const CLEAR_SITE_DATA: HeaderName = HeaderName::from_static("clear-site-data");
+
+/// What may reach an application of a request's headers, with room for `more`; `names` are those that the tenant sets.
+pub(super) fn request<'a>(
+    headers: &HeaderMap,
+    names: &(impl Iterator<Item = &'a HeaderName> + Clone),
+    more: usize,
+) -> HeaderMap {
+    let of_connection = OfConnection::of(headers);
+    let mut kept = HeaderMap::with_capacity(headers.len() + more);
+    for (name, value) in headers {
+        // We name the host ourselves; and whether the application wants the body shows when it is asked.
+        let ours = matches!(name.as_str(), "host" | "expect" | "cookie") || is_ours(name);
+        let forged = || names.clone().any(|own| same(name, own.as_str()));
+        if !(ours || of_connection.has(name) || is_disguised_framing(name) || forged()) {
+            kept.append(name.clone(), value.clone());
+        }
+    }
+    kept.extend(cookies(headers).map(|line| (header::COOKIE, line)));
+    kept
 }
 
 /// Takes out of an answer what may not reach a client.
 pub(super) fn response(headers: &mut HeaderMap) {
-    hop_by_hop(headers);
-    // It would lead browsers past us.
-    headers.remove(header::ALT_SVC);
+    let of_connection = OfConnection::of(headers);
+    // `Alt-Svc` would lead browsers past us.
+    remove_where(headers, |name| of_connection.has(name) || *name == header::ALT_SVC);
     filtered(headers, &header::SET_COOKIE, |line| {
         let name = line.split(|byte| *byte == b'=' || *byte == b';').find(|part| !part.trim_ascii().is_empty());
         (!is_our_cookie(name.unwrap_or_default())).then(|| line.to_owned())
     });
-    filtered(headers, &HeaderName::from_static("clear-site-data"), |line| {
+    filtered(headers, &CLEAR_SITE_DATA, |line| {
         let kinds = line.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
         let kept: Vec<&[u8]> = kinds.filter(|kind| !matches!(*kind, b"\"cookies\"" | b"\"*\"")).collect();
         (!kept.is_empty()).then(|| kept.join(&b", "[..]))
     });
 }
 
-fn hop_by_hop(headers: &mut HeaderMap) {
-    if headers.contains_key(header::TRANSFER_ENCODING) {
-        // Where both stand, the length is a lie (RFC 9112, section 6.3).
-        headers.remove(header::CONTENT_LENGTH);
+/// The headers of one connection (RFC 9110, section 7.6.1).
+struct OfConnection {
+    /// Those that `Connection` names.
+    named: Vec<HeaderName>,
+    /// Whether the length is one, too: beside a transfer coding it is a lie (RFC 9112, section 6.3).
+    length: bool,
+}
+
+impl OfConnection {
+    fn of(headers: &HeaderMap) -> Self {
+        let named = |value: &HeaderValue| -> Vec<HeaderName> {
+            let names = value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+            names.filter_map(|name| HeaderName::from_bytes(name).ok()).collect()
+        };
+        Self {
+            named: headers.get_all(header::CONNECTION).iter().flat_map(named).collect(),
+            length: headers.contains_key(header::TRANSFER_ENCODING),
+        }
     }
-    let named = |value: &HeaderValue| -> Vec<HeaderName> {
-        let names = value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
-        names.filter_map(|name| HeaderName::from_bytes(name).ok()).collect()
-    };
-    let named: Vec<HeaderName> = headers.get_all(header::CONNECTION).iter().flat_map(named).collect();
-    headers.remove(header::CONNECTION);
-    for name in named {
-        headers.remove(name);
-    }
-    for name in HOP_BY_HOP {
-        headers.remove(name);
+
+    fn has(&self, name: &HeaderName) -> bool {
+        match name.as_str() {
+            "connection"
+            | "keep-alive"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "proxy-connection"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade" => true,
+            "content-length" if self.length => true,
+            _ => self.named.contains(name),
+        }
     }
 }
 
 fn is_ours(name: &HeaderName) -> bool {
     let name = name.as_str();
+    // Folding leaves letters what they are.
+    if !name.starts_with(['f', 'x']) {
+        return false;
+    }
     let begins = |family: &str| name.len() >= family.len() && same_bytes(&name.as_bytes()[..family.len()], family);
     OURS_BEGIN.iter().any(|family| begins(family)) || OURS.iter().any(|own| same_bytes(name.as_bytes(), own))
 }
@@ -102,18 +121,15 @@ fn remove_where(headers: &mut HeaderMap, unwanted: impl Fn(&HeaderName) -> bool)
     }
 }
 
-/// Takes our own cookies out, and makes one line of the others (RFC 9113, section 8.2.3).
-fn cookies(headers: &mut HeaderMap) {
+/// All cookies but our own, in one line (RFC 9113, section 8.2.3).
+fn cookies(headers: &HeaderMap) -> Option<HeaderValue> {
     let pairs = headers.get_all(header::COOKIE).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
     let pairs = pairs.map(<[u8]>::trim_ascii).filter(|pair| !pair.is_empty());
     let others: Vec<&[u8]> =
         pairs.filter(|pair| !is_our_cookie(pair.split(|byte| *byte == b'=').next().unwrap_or_default())).collect();
-    let line = others.join(&b"; "[..]);
-    headers.remove(header::COOKIE);
-    if let Some(mut line) = HeaderValue::from_bytes(&line).ok().filter(|line| !line.is_empty()) {
-        line.set_sensitive(true);
-        headers.insert(header::COOKIE, line);
-    }
+    let mut line = HeaderValue::from_bytes(&others.join(&b"; "[..])).ok().filter(|line| !line.is_empty())?;
+    line.set_sensitive(true);
+    Some(line)
 }
 
 /// Whether a cookie has a name of ours, under any prefix that browsers know.
@@ -168,9 +184,7 @@ mod tests {
     }
 
     fn request_left(pairs: &[(&str, &str)]) -> HeaderMap {
-        let mut headers = headers(pairs);
-        request(&mut headers, [HeaderName::from_static("x-acme-role")].iter());
-        headers
+        request(&headers(pairs), &[HeaderName::from_static("x-acme-role")].iter(), 0)
     }
 
     proptest! {
