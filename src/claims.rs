@@ -48,19 +48,16 @@ impl<'a> Claims<'a> {
             Self::Map(claims) => claims.get(name).map(Cow::Borrowed),
             Self::Packed(claims, said) => match claims.left_out(name, said) {
                 Some(said) => Some(Cow::Owned(said.into())),
-                None => claims.json_of(name).map(|json| Cow::Owned(parsed(json))),
+                None => claims.value_of(name).map(|value| Cow::Owned(unpacked(value))),
             },
         }
     }
 
     /// The claim of this name, if it is a text.
-    pub fn text(self, name: &str) -> Option<Cow<'a, str>> {
+    pub fn text(self, name: &str) -> Option<&'a str> {
         match self {
-            Self::Map(claims) => claims.get(name).and_then(Value::as_str).map(Cow::Borrowed),
-            Self::Packed(claims, said) => match claims.left_out(name, said) {
-                Some(said) => Some(Cow::Borrowed(said)),
-                None => text(claims.json_of(name)?),
-            },
+            Self::Map(claims) => claims.get(name).and_then(Value::as_str),
+            Self::Packed(claims, said) => claims.left_out(name, said).or_else(|| text(claims.value_of(name)?)),
         }
     }
 
@@ -73,21 +70,28 @@ impl<'a> Claims<'a> {
     }
 }
 
-/// A text in JSON; most are written there as they are.
-fn text(json: &[u8]) -> Option<Cow<'_, str>> {
-    if json.first() != Some(&b'"') {
-        return None;
-    }
-    serde_json::from_slice(json).map(Cow::Borrowed).or_else(|_| serde_json::from_slice(json).map(Cow::Owned)).ok()
+/// What a text begins with where it is packed, instead of being JSON.
+const TEXT: u8 = b'"';
+
+/// A packed value, if it is a text.
+fn text(value: &[u8]) -> Option<&str> {
+    let (&TEXT, text) = value.split_first()? else { return None };
+    std::str::from_utf8(text).ok()
 }
 
-fn parsed(json: &[u8]) -> Value {
-    serde_json::from_slice(json).expect("it was written as JSON by ourselves")
+fn unpacked(value: &[u8]) -> Value {
+    match value {
+        b"true" => Value::Bool(true),
+        b"false" => Value::Bool(false),
+        [TEXT, text @ ..] => String::from_utf8_lossy(text).into(),
+        json => serde_json::from_slice(json).expect("it was written as JSON by ourselves"),
+    }
 }
 
 /// Claims in one piece of memory, without those that repeat what the session says: a byte whose bits say which of `iss`,
 /// `sub` and `sid` were left out and which of the claims that lie first are there, then of each claim its name and its
-/// value as JSON, each after its length. They are read with the same [`Said`].
+/// value, each after its length. A text is a quotation mark and then the text as it is, any other value is JSON. They are
+/// read with the same [`Said`].
 #[derive(Clone)]
 pub struct PackedClaims(Box<[u8]>);
 
@@ -110,7 +114,10 @@ impl PackedClaims {
         let mut packed = vec![0];
         let mut pack = |name: &str, value: &Value| {
             append(&mut packed, name.as_bytes());
-            append(&mut packed, &serde_json::to_vec(value).expect("a JSON value"));
+            match value {
+                Value::String(text) => append(&mut packed, &[&[TEXT], text.as_bytes()].concat()),
+                _ => append(&mut packed, &serde_json::to_vec(value).expect("a JSON value")),
+            }
         };
         for (place, name) in FIRST.into_iter().enumerate() {
             if let Some(value) = claims.remove(name) {
@@ -131,7 +138,7 @@ impl PackedClaims {
     }
 
     fn unpacked(&self, said: Said<'_>) -> Map<String, Value> {
-        let packed = self.entries().map(|(name, json)| (String::from_utf8_lossy(name).into_owned(), parsed(json)));
+        let packed = self.entries().map(|(name, value)| (String::from_utf8_lossy(name).into_owned(), unpacked(value)));
         let repeated = NAMES.iter().filter_map(|name| Some(((*name).to_owned(), self.left_out(name, said)?.into())));
         packed.chain(repeated).collect()
     }
@@ -142,13 +149,13 @@ impl PackedClaims {
         said[place].filter(|_| self.0[0] & BITS[place] != 0)
     }
 
-    fn json_of(&self, name: &str) -> Option<&[u8]> {
+    fn value_of(&self, name: &str) -> Option<&[u8]> {
         if let Some(place) = FIRST.iter().position(|known| *known == name) {
             let (bit, there) = (FIRST_BIT << place, self.0[0] & !(FIRST_BIT - 1));
             let before = (there & (bit - 1)).count_ones() as usize;
-            return self.entries().nth(before).filter(|_| there & bit != 0).map(|(_, json)| json);
+            return self.entries().nth(before).filter(|_| there & bit != 0).map(|(_, value)| value);
         }
-        self.entries().find(|(known, _)| *known == name.as_bytes()).map(|(_, json)| json)
+        self.entries().find(|(known, _)| *known == name.as_bytes()).map(|(_, value)| value)
     }
 
     fn entries(&self) -> impl Iterator<Item = (&[u8], &[u8])> {

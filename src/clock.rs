@@ -7,7 +7,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -86,12 +86,14 @@ impl Clock {
 
     /// The present moment.
     pub fn now(&self) -> Timestamp {
-        Timestamp(system_time().unix_timestamp()).plus(self.moved())
+        let seconds = |duration: Duration| duration.as_secs().try_into().unwrap_or(i64::MAX);
+        let now = system_time().duration_since(UNIX_EPOCH).map_or_else(|before| -seconds(before.duration()), seconds);
+        Timestamp(now).plus(self.moved())
     }
 
     /// The present moment for a log, such as `2026-11-23T14:00:00.123Z`.
     pub fn stamp(&self) -> String {
-        let now = system_time().checked_add(time::Duration::seconds(self.moved()));
+        let now = OffsetDateTime::from(system_time()).checked_add(time::Duration::seconds(self.moved()));
         now.and_then(|now| now.format(STAMP).ok()).unwrap_or_else(|| self.now().to_string())
     }
 
@@ -117,8 +119,8 @@ impl Clock {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one place that asks the system")]
-fn system_time() -> OffsetDateTime {
-    OffsetDateTime::now_utc()
+fn system_time() -> SystemTime {
+    SystemTime::now()
 }
 
 #[cfg(test)]

@@ -170,7 +170,7 @@ fn visitor(data: &[u8]) {
         );
         let Ok(visitor) = net::visitor(proxy, over_tls, &headers, None, &trusted) else { continue };
         assert_eq!(visitor.address, visitor.address.to_canonical());
-        assert_eq!(net::normal_host(&visitor.host, visitor.scheme).as_ref(), Some(&visitor.host));
+        assert_eq!(net::normal_host(&visitor.host, visitor.scheme).as_deref(), Some(&*visitor.host));
         let says = |name| headers.contains_key(name);
         assert!(says("x-forwarded-proto") || (visitor.scheme == Scheme::Https) == over_tls);
         assert!(says("x-forwarded-for") || visitor.address == proxy.ip());

@@ -2,6 +2,7 @@
 //!
 //! Which hosts are ours is not known here, nor who may read what.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
@@ -83,9 +84,16 @@ impl fmt::Display for Networks {
     }
 }
 
-const X_FORWARDED_FOR: &str = "x-forwarded-for";
-const X_FORWARDED_HOST: &str = "x-forwarded-host";
-const X_FORWARDED_PROTO: &str = "x-forwarded-proto";
+/// Whom a proxy speaks for, and those that it heard of.
+pub static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+/// The host that the client asked for.
+pub static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// How the client connected.
+pub static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// The longest part between two dots of a host name, and the longest name, in bytes (RFC 1035, section 2.3.4).
+const MAX_LABEL: usize = 63;
+const MAX_NAME: usize = 253;
 
 /// Who sent a request, and to which site, as far as we believe it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -168,18 +176,18 @@ pub fn visitor(
     if trusted.contains(address) {
         address = client_address(headers, trusted)?.unwrap_or(address);
         scheme = forwarded_scheme(headers)?.unwrap_or(scheme);
-        forwarded_host = single(headers, X_FORWARDED_HOST)?;
+        forwarded_host = single(headers, &X_FORWARDED_HOST)?;
     }
     let host = match forwarded_host {
-        Some(text) => normal_host(text, scheme).ok_or(VisitorError::Forwarded(X_FORWARDED_HOST))?,
+        Some(text) => normal_host(text, scheme).ok_or(VisitorError::Forwarded(X_FORWARDED_HOST.as_str()))?,
         None => asked_host(headers, uri_authority, scheme)?,
     };
-    Ok(Visitor { address, scheme, host, direct })
+    Ok(Visitor { address, scheme, host: host.into_owned(), direct })
 }
 
 /// Whether a header is one that proxies add; in any spelling a server may fold into it.
 fn tells_of_a_proxy(name: &HeaderName) -> bool {
-    if !name.as_str().starts_with(['f', 'v', 'x']) {
+    if !matches!(name.as_str().as_bytes().first(), Some(b'f' | b'v' | b'x')) {
         return false;
     }
     let folded = || name.as_str().bytes().map(|byte| if matches!(byte, b'_' | b'.') { b'-' } else { byte });
@@ -188,27 +196,30 @@ fn tells_of_a_proxy(name: &HeaderName) -> bool {
 }
 
 /// The value of a header that may come once: none if it does not come, an error if it comes twice.
-fn single<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<Option<&'a str>, VisitorError> {
+fn single<'a>(headers: &'a HeaderMap, name: &'static HeaderName) -> Result<Option<&'a str>, VisitorError> {
     let mut values = headers.get_all(name).iter();
     let Some(value) = values.next() else { return Ok(None) };
     match (value.to_str(), values.next()) {
         (Ok(value), None) => Ok(Some(value)),
-        _ => Err(VisitorError::Forwarded(name)),
+        _ => Err(VisitorError::Forwarded(name.as_str())),
     }
 }
 
 /// The first address, from the right, that is no trusted proxy; the leftmost if all are. Several lines are one list
 /// (RFC 9110, section 5.3): that is how HAProxy adds to it.
 fn client_address(headers: &HeaderMap, trusted: &Networks) -> Result<Option<IpAddr>, VisitorError> {
-    let malformed = VisitorError::Forwarded(X_FORWARDED_FOR);
-    let mut addresses = Vec::new();
-    for line in headers.get_all(X_FORWARDED_FOR) {
+    let malformed = VisitorError::Forwarded(X_FORWARDED_FOR.as_str());
+    let (mut leftmost, mut client) = (None, None);
+    for line in headers.get_all(&X_FORWARDED_FOR) {
         for part in line.to_str().map_err(|_| malformed)?.split(',') {
-            addresses.push(forwarded_address(part.trim_matches([' ', '\t'])).ok_or(malformed)?);
+            let address = forwarded_address(part.trim_matches([' ', '\t'])).ok_or(malformed)?;
+            leftmost.get_or_insert(address);
+            if !trusted.contains(address) {
+                client = Some(address);
+            }
         }
     }
-    let client = addresses.iter().rev().find(|address| !trusted.contains(**address));
-    Ok(client.or(addresses.first()).copied())
+    Ok(client.or(leftmost))
 }
 
 /// An address as proxies write it: bare, in brackets, or with a port.
@@ -221,8 +232,8 @@ fn forwarded_address(text: &str) -> Option<IpAddr> {
 }
 
 fn forwarded_scheme(headers: &HeaderMap) -> Result<Option<Scheme>, VisitorError> {
-    let Some(scheme) = single(headers, X_FORWARDED_PROTO)? else { return Ok(None) };
-    Scheme::forwarded(scheme).map(Some).ok_or(VisitorError::Forwarded(X_FORWARDED_PROTO))
+    let Some(scheme) = single(headers, &X_FORWARDED_PROTO)? else { return Ok(None) };
+    Scheme::forwarded(scheme).map(Some).ok_or(VisitorError::Forwarded(X_FORWARDED_PROTO.as_str()))
 }
 
 /// The host of the request itself: of its target or its header; of both, if they agree. In the form of
@@ -230,7 +241,11 @@ fn forwarded_scheme(headers: &HeaderMap) -> Result<Option<Scheme>, VisitorError>
 ///
 /// # Errors
 /// It is missing, doubled or malformed.
-pub fn asked_host(headers: &HeaderMap, uri_authority: Option<&str>, scheme: Scheme) -> Result<String, VisitorError> {
+pub fn asked_host<'a>(
+    headers: &'a HeaderMap,
+    uri_authority: Option<&'a str>,
+    scheme: Scheme,
+) -> Result<Cow<'a, str>, VisitorError> {
     let normal = |text| normal_host(text, scheme).ok_or(VisitorError::Host);
     let mut lines = headers.get_all(HOST).iter();
     let header = lines.next().map(|line| normal(line.to_str().map_err(|_| VisitorError::Host)?)).transpose()?;
@@ -244,37 +259,52 @@ pub fn asked_host(headers: &HeaderMap, uri_authority: Option<&str>, scheme: Sche
 
 /// Host and port of what [`normal_host`] made.
 pub fn split_port(host: &str) -> (&str, Option<u16>) {
-    match host.rsplit_once(':') {
-        Some((name, port)) if !host.ends_with(']') => (name, port.parse().ok()),
+    match host.bytes().rposition(|byte| byte == b':') {
+        Some(colon) if !host.ends_with(']') => (&host[..colon], host[colon + 1..].parse().ok()),
         _ => (host, None),
     }
 }
 
 /// `host` or `host:port` (RFC 3986, section 3.2.2, without user information and percent-encoding), in the one form that
-/// compares; none if malformed.
-pub fn normal_host(text: &str, scheme: Scheme) -> Option<String> {
+/// compares; none if malformed. Most are in that form already.
+pub fn normal_host(text: &str, scheme: Scheme) -> Option<Cow<'_, str>> {
     let (host, port) = if let Some(rest) = text.strip_prefix('[') {
         let (address, after) = rest.split_once(']')?;
         let address: Ipv6Addr = address.parse().ok()?;
-        (format!("[{address}]"), if after.is_empty() { None } else { Some(after.strip_prefix(':')?) })
+        (Cow::Owned(format!("[{address}]")), if after.is_empty() { None } else { Some(after.strip_prefix(':')?) })
     } else {
-        let (name, port) = text.split_once(':').map_or((text, None), |(name, port)| (name, Some(port)));
+        let (name, port) = match text.bytes().position(|byte| byte == b':') {
+            Some(colon) => (&text[..colon], Some(&text[colon + 1..])),
+            None => (text, None),
+        };
         (normal_name(name)?, port)
     };
-    match port.map(parse_port) {
-        None => Some(host),
-        Some(None) => None,
-        Some(Some(port)) if port == scheme.port() => Some(host),
-        Some(Some(port)) => Some(format!("{host}:{port}")),
+    let Some(digits) = port else { return Some(host) };
+    let port = parse_port(digits)?;
+    if port == scheme.port() {
+        return Some(host);
+    }
+    match host {
+        Cow::Borrowed(host) if !digits.starts_with('0') && text.len() == host.len() + 1 + digits.len() => {
+            Some(text.into())
+        }
+        host => Some(format!("{host}:{port}").into()),
     }
 }
 
-fn normal_name(name: &str) -> Option<String> {
+fn normal_name(name: &str) -> Option<Cow<'_, str>> {
     let name = name.strip_suffix('.').unwrap_or(name);
-    let label = |label: &str| {
-        (1..=63).contains(&label.len()) && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-    };
-    (name.len() <= 253 && name.split('.').all(label)).then(|| name.to_ascii_lowercase())
+    let (mut label, mut has_upper) = (0, false);
+    for byte in name.bytes() {
+        label = match byte {
+            b'.' if label > 0 => 0,
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' if label < MAX_LABEL => label + 1,
+            _ => return None,
+        };
+        has_upper |= byte.is_ascii_uppercase();
+    }
+    let is_name = label > 0 && name.len() <= MAX_NAME;
+    is_name.then(|| if has_upper { name.to_ascii_lowercase().into() } else { name.into() })
 }
 
 fn parse_port(text: &str) -> Option<u16> {
@@ -303,7 +333,7 @@ mod tests {
     }
 
     fn host(text: &str) -> Option<String> {
-        normal_host(text, Scheme::Https)
+        normal_host(text, Scheme::Https).map(Cow::into_owned)
     }
 
     #[test]

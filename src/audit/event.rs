@@ -206,7 +206,7 @@ impl Event {
     #[must_use]
     pub fn authentication(mut self, claims: Claims<'_>) -> Self {
         if let Some(acr) = claims.text("acr") {
-            self = self.text("acr", &acr);
+            self = self.text("acr", acr);
         }
         let amr = claims.get("amr");
         let amr: Vec<Value> = amr

@@ -8,7 +8,7 @@ use super::reader::Reader;
 /// that a client could bring along.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdentitySettings {
-    /// Each name and what stands there.
+    /// Each name and what stands there; best one after the other where it is the same.
     pub headers: Vec<(HeaderName, IdentityValue)>,
 }
 
@@ -133,16 +133,16 @@ pub(super) fn identity(reader: &mut Reader<'_>) -> IdentitySettings {
     let authorization = reader.choice("identity.authorization", &words);
     let mut headers: Vec<(HeaderName, Value)> = [
         ("x-auth-request-user", Value::Subject),
+        ("x-forwarded-user", Value::Subject),
         ("x-auth-request-email", Value::Email),
+        ("x-forwarded-email", Value::Email),
         ("x-auth-request-preferred-username", claim("preferred_username")),
+        ("x-forwarded-preferred-username", claim("preferred_username")),
         ("x-auth-request-name", claim("name")),
         ("x-auth-request-groups", groups.clone()),
+        ("x-forwarded-groups", groups),
         ("x-auth-request-tenant", Value::Tenant),
         ("x-auth-request-access-token", token),
-        ("x-forwarded-user", Value::Subject),
-        ("x-forwarded-email", Value::Email),
-        ("x-forwarded-groups", groups),
-        ("x-forwarded-preferred-username", claim("preferred_username")),
     ]
     .map(|(name, value)| (HeaderName::from_static(name), value))
     .into();

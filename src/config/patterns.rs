@@ -13,14 +13,15 @@ pub struct PathPattern {
     segments: Vec<String>,
     /// Whether everything below matches, too.
     below: bool,
-    /// What every path begins with that matches.
+    /// What every path begins with that matches; all of it, where no segment has a `*`.
     beginning: String,
+    has_stars: bool,
 }
 
 impl PathPattern {
     /// `/**`.
     pub const fn anywhere() -> Self {
-        Self { segments: Vec::new(), below: true, beginning: String::new() }
+        Self { segments: Vec::new(), below: true, beginning: String::new(), has_stars: false }
     }
 
     /// Reads a pattern, spelled as the path of a URL.
@@ -46,14 +47,17 @@ impl PathPattern {
             return Err("has an encoded `*`; a `*` always stands for any text".to_owned());
         }
         let segments: Vec<_> = parsed.segments().filter(|segment| !segment.is_empty()).map(str::to_owned).collect();
-        let beginning = path_of(&segments).split('*').next().unwrap_or_default().to_owned();
-        Ok(Self { segments, below, beginning })
+        let mut beginning = path_of(&segments);
+        let first_star = beginning.find('*');
+        beginning.truncate(first_star.unwrap_or(beginning.len()));
+        Ok(Self { segments, below, beginning, has_stars: first_star.is_some() })
     }
 
     /// Whether a path matches.
     pub fn matches(&self, path: &RequestPath<'_>) -> bool {
-        if !path.as_str().starts_with(&self.beginning) {
-            return false;
+        let Some(rest) = path.as_str().strip_prefix(&self.beginning) else { return false };
+        if !self.has_stars {
+            return rest.is_empty() || rest == "/" || self.below && rest.starts_with('/');
         }
         let mut asked = path.segments().filter(|segment| !segment.is_empty());
         let all = self.segments.iter().all(|pattern| asked.next().is_some_and(|segment| glob(pattern, segment)));

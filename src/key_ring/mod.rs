@@ -11,7 +11,7 @@ mod ring_key;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 
 pub use self::files::{KeyFile, KeyFileError, MAX_KEYS, RingFiles, Role, SETTLED_AFTER};
 pub use self::ring_key::{KeyId, KeyIdError, MalformedKey, RingKey, TenantKeys};
@@ -63,6 +63,11 @@ impl KeyRing {
         self.keys.load_full()
     }
 
+    /// The same for no longer than a moment: it costs others who read them nothing.
+    pub fn peek(&self) -> Guard<Arc<Keys>> {
+        self.keys.load()
+    }
+
     /// The key that what begins now stands under.
     pub fn active(&self) -> Arc<RingKey> {
         Arc::clone(self.keys.load().active())
@@ -70,12 +75,12 @@ impl KeyRing {
 
     /// The key of this id, if it is accepted.
     pub fn get(&self, id: KeyId) -> Option<Arc<RingKey>> {
-        self.keys.load().all().iter().find(|key| key.id() == id).cloned()
+        self.keys.load().get(id).cloned()
     }
 
     /// Whether the key of this id is accepted.
     pub fn accepts(&self, id: KeyId) -> bool {
-        self.keys.load().all().iter().any(|key| key.id() == id)
+        self.keys.load().get(id).is_some()
     }
 
     /// Reads the files once and takes over what they hold; true if that has changed. Blocks.
@@ -118,6 +123,11 @@ impl Keys {
     /// All accepted keys, the active one first.
     pub fn all(&self) -> &[Arc<RingKey>] {
         &self.keys
+    }
+
+    /// The key of this id, if it is accepted.
+    pub fn get(&self, id: KeyId) -> Option<&Arc<RingKey>> {
+        self.keys.iter().find(|key| key.id() == id)
     }
 
     fn ids(&self) -> impl Iterator<Item = KeyId> {

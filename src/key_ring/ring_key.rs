@@ -103,6 +103,14 @@ impl RingKey {
         self.tenants.load().get(tenant).cloned().unwrap_or(keys)
     }
 
+    /// What the store knows the session of this id by.
+    pub fn session_hash(&self, tenant: &TenantId, session_id: &[u8]) -> [u8; 32] {
+        match self.tenants.load().get(tenant) {
+            Some(keys) => keys.session_id.hash(session_id),
+            None => self.of(tenant).session_id.hash(session_id),
+        }
+    }
+
     fn derive(&self, tenant: &TenantId) -> TenantKeys {
         let key =
             |purpose: &str| self.root.derive(b"lychgate", &[purpose.as_bytes(), b"\0", tenant.as_str().as_bytes()]);

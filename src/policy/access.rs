@@ -48,7 +48,7 @@ fn email(access: &AccessSettings, claims: Claims<'_>) -> Result<(), AccessRefuse
     }
     let parts = email.split_once('@').filter(|(local, domain)| !local.is_empty() && !domain.contains('@'));
     let (_, domain) = parts.filter(|(_, domain)| !domain.is_empty()).ok_or(AccessRefused::Malformed)?;
-    let known = access.emails.iter().any(|known| known.eq_ignore_ascii_case(&email))
+    let known = access.emails.iter().any(|known| known.eq_ignore_ascii_case(email))
         || access.email_domains.iter().any(|pattern| pattern.matches(domain));
     if known { Ok(()) } else { Err(AccessRefused::OtherEmail) }
 }

@@ -66,5 +66,5 @@ pub(super) fn is_strong(claims: Claims<'_>, acr_values: &str) -> bool {
     let acr = claims.text("acr");
     let amr = claims.get("amr");
     let mfa = amr.as_deref().and_then(Value::as_array).is_some_and(|amr| amr.iter().any(|method| method == "mfa"));
-    acr_values.split_ascii_whitespace().any(|value| acr.as_deref() == Some(value) || value == MULTI_FACTOR && mfa)
+    acr_values.split_ascii_whitespace().any(|value| acr == Some(value) || value == MULTI_FACTOR && mfa)
 }

@@ -27,7 +27,7 @@ pub fn explain<'a>(
     question: &Question<'_>,
     subject: Option<&Subject<'_>>,
 ) -> Explanation<'a> {
-    let decision = decide(policy, question, subject);
+    let (question, decision) = (&question.of_bare_host(), decide(policy, question, subject));
     let mut sentences = Vec::new();
     let mut matching = None;
     for (place, rule) in policy.rules.iter().enumerate() {

@@ -21,12 +21,21 @@ use crate::request_path::RequestPath;
 pub struct Question<'a> {
     /// The method, upper case.
     pub method: &'a str,
-    /// The host, lower case, without port and trailing dot.
+    /// The host, lower case, without trailing dot.
     pub host: &'a str,
     /// The path.
     pub path: &'a RequestPath<'a>,
     /// The client.
     pub address: IpAddr,
+}
+
+impl Question<'_> {
+    /// The same with the host without port: whoever asks should leave it out, and yet a rule must not depend on that.
+    fn of_bare_host(&self) -> Self {
+        let port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+        let bare = self.host.rsplit_once(':').filter(|(_, text)| port(text)).map_or(self.host, |(name, _)| name);
+        Self { host: bare, ..*self }
+    }
 }
 
 /// Who asks.
@@ -141,6 +150,7 @@ fn judge<'a>(
     question: &Question<'_>,
     subject: Option<&Subject<'_>>,
 ) -> (By, Result<Pass, Lack<'a>>) {
+    let question = &question.of_bare_host();
     let (by, effect) = match policy.rules.iter().position(|rule| mismatch(rule, question).is_none()) {
         Some(place) => (By::Rule(place), &policy.rules[place].effect),
         None if policy.default_rule == DefaultRule::SignedIn => (By::Default, &Effect::SignedIn),
@@ -168,24 +178,17 @@ enum Mismatch {
 
 /// What of a rule does not match the question, if anything.
 fn mismatch(rule: &Rule, question: &Question<'_>) -> Option<Mismatch> {
-    let host = bare_host(question.host);
     if !rule.paths.is_empty() && !rule.paths.iter().any(|path| path.matches(question.path)) {
         Some(Mismatch::Path)
     } else if !rule.takes_method(question.method) {
         Some(Mismatch::Method)
-    } else if !rule.hosts.is_empty() && !rule.hosts.iter().any(|pattern| pattern.matches(host)) {
+    } else if !rule.hosts.is_empty() && !rule.hosts.iter().any(|pattern| pattern.matches(question.host)) {
         Some(Mismatch::Host)
     } else if !rule.networks.is_empty() && !rule.networks.contains(question.address) {
         Some(Mismatch::Network)
     } else {
         None
     }
-}
-
-/// A host without port: whoever asks should leave it out, and yet a rule must not depend on that.
-fn bare_host(host: &str) -> &str {
-    let port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
-    host.rsplit_once(':').filter(|(_, text)| port(text)).map_or(host, |(name, _)| name)
 }
 
 /// Whether a subject meets what an effect asks of it.

@@ -279,8 +279,8 @@ impl Sessions {
     /// [`Sessions::find`] knows more. Counts as a use.
     pub fn at_hand(&self, tenant: &TenantId, limits: &SessionLimits, cookie_value: &str) -> Option<Arc<Session>> {
         let cookie = Cookie::parse(cookie_value)?;
-        let ring = self.ring.get(cookie.ring)?;
-        let session = self.near.at_hand(&record::id_hash(&ring, tenant, &cookie.id))?;
+        let id_hash = record::id_hash(self.ring.peek().get(cookie.ring)?, tenant, &cookie.id);
+        let session = self.near.at_hand(&id_hash)?;
         let opens = self.holds(&session) && self.opens(&session, &cookie_hash(cookie_value), limits, self.clock.now());
         opens.then(|| {
             self.hits.inc();

@@ -578,8 +578,14 @@ impl Session {
 
     /// Notes a use; at most once a minute this is worth a write.
     pub(super) fn see(&self, limits: &SessionLimits, now: Timestamp) -> Option<Touch> {
-        self.seen.idle.store(seconds(limits.idle_of(&self.issuer)), Ordering::Relaxed);
-        self.seen.at.fetch_max(now.0, Ordering::Relaxed);
+        // Nothing is written that stands there already: several processors may be at it.
+        let idle = seconds(limits.idle_of(&self.issuer));
+        if self.seen.idle.load(Ordering::Relaxed) != idle {
+            self.seen.idle.store(idle, Ordering::Relaxed);
+        }
+        if self.last_seen_at() < now {
+            self.seen_at(now);
+        }
         let told = self.seen.told.load(Ordering::Relaxed);
         // A clock that was set back waits for nobody: the store may reckon by one of its own.
         let due = now.since(Timestamp(told)).saturating_abs() >= TOUCH_EVERY;
@@ -637,7 +643,7 @@ impl Seen {
 
 /// What the store knows a session by, and the cache.
 pub(super) fn id_hash(ring: &RingKey, tenant: &TenantId, id: &[u8]) -> [u8; 32] {
-    ring.of(tenant).session_id.hash(id)
+    ring.session_hash(tenant, id)
 }
 
 /// What all sessions of one user at one tenant share in the store, under one ring key.

@@ -18,15 +18,15 @@ use super::{Problem, answers, bearer, handlers, identity_headers, pages};
 use crate::flow::access::{self, Knock, Permit};
 use crate::flow::{renewal, sign_in};
 use crate::gateway::Gateway;
-use crate::net::{Scheme, VisitorError};
+use crate::net::{Scheme, VisitorError, X_FORWARDED_FOR};
 use crate::policy::{By, Verdict};
 use crate::tenant::{Place, ReturnToError, Tenant};
 
 /// What a proxy asks: whom, and in which way.
-#[derive(Clone, Debug)]
-pub(super) struct Question {
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Question<'g> {
     /// The tenant; none if it cannot be told, and so nobody passes.
-    pub(super) tenant: Option<Arc<Tenant>>,
+    pub(super) tenant: Option<&'g Arc<Tenant>>,
     flavour: Flavour,
 }
 
@@ -93,7 +93,7 @@ impl From<Refused> for Box<Denial> {
 /// What a proxy asks, if this is such a request. On a tenant's own host, the endpoints stand at the root or below the
 /// tenant's prefix. On any other host they stand below `/<tenant>` and the prefix; else the application's host may be the
 /// tenant's own and tells which tenant it is. Forwarding headers count only as far as the flavour reads them.
-pub(super) fn find(gateway: &Gateway, request: &Request) -> Option<Question> {
+pub(super) fn find<'g>(gateway: &'g Gateway, request: &Request) -> Option<Question<'g>> {
     let mut found = None;
     let mut parts = splits(request.path()).peekable();
     parts.peek()?;
@@ -107,7 +107,7 @@ pub(super) fn find(gateway: &Gateway, request: &Request) -> Option<Question> {
             None => by_path(gateway, base).or_else(|| by_application(gateway, request, base, flavour)),
         };
         match tenant {
-            Some(tenant) => return Some(Question { tenant: Some(tenant.clone()), flavour }),
+            Some(tenant) => return Some(Question { tenant: Some(tenant), flavour }),
             None if request.visitor().is_err() => found = Some(Question { tenant: None, flavour }),
             None => {}
         }
@@ -122,8 +122,8 @@ pub(super) fn may_be_asked(path: &str) -> bool {
 
 /// Every way to read a path as one of our endpoints: what stands before it, and its flavour.
 fn splits(path: &str) -> impl Iterator<Item = (&str, Flavour)> {
-    path.match_indices("/auth").filter_map(|(at, name)| {
-        let (base, route) = (&path[..at], &path[at + name.len()..]);
+    path.bytes().enumerate().filter(|(_, byte)| *byte == b'/').filter_map(|(at, _)| {
+        let (base, route) = (&path[..at], path[at..].strip_prefix("/auth")?);
         let flavour = match route.strip_suffix('/').unwrap_or(route) {
             "" => Flavour::Nginx,
             "/traefik" | "/caddy" => Flavour::Forwarded,
@@ -172,7 +172,7 @@ fn read(request: &Request, flavour: Flavour) -> Result<Original<'_>, OriginalErr
 /// The answer to a check that passes by what is in memory, as most do; nothing where somebody must be asked or told.
 pub(super) fn at_once(gateway: &Gateway, request: &Request, began: Instant) -> Option<Response> {
     let question = find(gateway, request)?;
-    let (tenant, original, place) = asked(gateway, request, &question).ok()?;
+    let (tenant, original, place) = asked(gateway, request, question).ok()?;
     let address = client(request, tenant).ok()?;
     let token = bearer::token_at_hand(request.headers(), tenant).ok()?;
     let session = match Cookies::of(tenant, &place).unverified_session(request).filter(|_| token.is_none()) {
@@ -190,8 +190,8 @@ pub(super) fn at_once(gateway: &Gateway, request: &Request, began: Instant) -> O
 }
 
 /// Answers a proxy.
-pub(super) async fn answer(gateway: &Gateway, request: &Request, question: &Question) -> Response {
-    let tenant = question.tenant.as_deref();
+pub(super) async fn answer(gateway: &Gateway, request: &Request, question: Question<'_>) -> Response {
+    let tenant = question.tenant.map(Arc::as_ref);
     let (outcome, response) = match judge(gateway, request, question).await {
         Ok((tenant, permit)) => ("allowed", allowed(gateway, tenant, &permit)),
         Err(denial) => {
@@ -205,11 +205,11 @@ pub(super) async fn answer(gateway: &Gateway, request: &Request, question: &Ques
 }
 
 /// Whether the request that the proxy asks about may pass.
-async fn judge<'q>(
+async fn judge<'g>(
     gateway: &Gateway,
     request: &Request,
-    question: &'q Question,
-) -> Result<(&'q Tenant, Permit), Box<Denial>> {
+    question: Question<'g>,
+) -> Result<(&'g Tenant, Permit), Box<Denial>> {
     let (tenant, original, place) = asked(gateway, request, question)?;
     let cookies = Cookies::of(tenant, &place);
     let address = client(request, tenant)?;
@@ -268,7 +268,7 @@ async fn judge<'q>(
 /// The client's address. A proxy that does not tell is not the client: rules on networks would take it for one.
 fn client(request: &Request, tenant: &Tenant) -> Result<IpAddr, Refused> {
     let address = request.visitor_address()?;
-    let told = request.headers().contains_key("x-forwarded-for");
+    let told = request.headers().contains_key(&X_FORWARDED_FOR);
     if !told && tenant.settings.policy.rules.iter().any(|rule| !rule.networks.is_empty()) {
         return Err(Refused::Client);
     }
@@ -276,21 +276,21 @@ fn client(request: &Request, tenant: &Tenant) -> Result<IpAddr, Refused> {
 }
 
 /// Whom the proxy asks about what, and where people sign in for that.
-fn asked<'q, 'r>(
+fn asked<'g, 'r>(
     gateway: &Gateway,
     request: &'r Request,
-    question: &'q Question,
-) -> Result<(&'q Tenant, Original<'r>, Place), Refused> {
+    question: Question<'g>,
+) -> Result<(&'g Tenant, Original<'r>, Place), Refused> {
     if !request.is_from_trusted_proxy() {
         return Err(Refused::Peer(request.peer()));
     }
-    let tenant = question.tenant.as_deref().ok_or(Refused::Tenant)?;
+    let tenant = question.tenant.ok_or(Refused::Tenant)?;
     let original = read(request, question.flavour)?;
     if gateway.tenants.of_host(&original.host).is_some_and(|owner| owner.id() != tenant.id()) {
-        return Err(Refused::OtherTenant(original.host));
+        return Err(Refused::OtherTenant(original.host.into_owned()));
     }
     let place = gateway.tenants.sign_in_place(tenant, original.scheme, &original.host);
-    let place = place.ok_or_else(|| Refused::NoPlace(original.host.clone()))?;
+    let place = place.ok_or_else(|| Refused::NoPlace(original.host.to_string()))?;
     let below = original.path.as_str().strip_prefix(&place.base).and_then(|route| route.strip_prefix("/auth"));
     if place.authority() == original.host && below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
         return Err(Refused::Itself);
@@ -308,7 +308,7 @@ fn sign_in_url(
     by: By,
 ) -> Result<String, NoSignIn> {
     if !cookies.reach(place, &original.host) {
-        return Err(NoSignIn::OutOfReach { place: place.authority().to_owned(), host: original.host.clone() });
+        return Err(NoSignIn::OutOfReach { place: place.authority().to_owned(), host: original.host.to_string() });
     }
     // On our own origin a path is enough; where that is https, one that came by http comes back by https.
     let origin = match place.authority() == original.host {
@@ -344,9 +344,7 @@ fn allowed(gateway: &Gateway, tenant: &Tenant, permit: &Permit) -> Response {
     let mut response = answers::empty(StatusCode::OK);
     // Names that are hashed once cost less than those that are hashed for each answer.
     let mut headers = tenant.passing_headers().clone();
-    for ((name, value), (slot, field)) in
-        identity_headers::of(tenant, permit, gateway.clock.now()).zip(headers.iter_mut())
-    {
+    for ((name, value), (slot, field)) in identity_headers::of(tenant, permit, &gateway.clock).zip(headers.iter_mut()) {
         debug_assert_eq!(name, slot);
         *field = value;
     }
@@ -356,7 +354,7 @@ fn allowed(gateway: &Gateway, tenant: &Tenant, permit: &Permit) -> Response {
 
 /// A page for a person who may not, else JSON; a redirect to the sign-in where the proxy hands it on. nginx hands on a status and no
 /// redirect, which it makes itself of `Location`.
-fn denied(gateway: &Gateway, request: &Request, question: &Question, denial: &Denial) -> Response {
+fn denied(gateway: &Gateway, request: &Request, question: Question<'_>, denial: &Denial) -> Response {
     let nginx = question.flavour == Flavour::Nginx;
     let unknown = denial.problem.presentation().0 == StatusCode::UNAUTHORIZED;
     match &denial.sign_in {
@@ -367,7 +365,7 @@ fn denied(gateway: &Gateway, request: &Request, question: &Question, denial: &De
         }
         Some(url) => answers::redirect(StatusCode::FOUND, url),
         // A form that was posted is answered to a person, too; one that must be posted again has no use for a page.
-        None => match (&question.tenant, &denial.place) {
+        None => match (question.tenant, &denial.place) {
             (Some(tenant), Some(place)) if !nginx && !unknown && request.is_navigation("GET") => {
                 pages::problem_page(gateway, request, Some((tenant, &place.from_elsewhere())), &denial.problem)
             }

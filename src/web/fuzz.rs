@@ -259,7 +259,7 @@ pub(crate) fn original(data: &[u8]) {
     let Ok(target) = str::from_utf8(line) else { return };
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let asked = Asked { method: "GET", path, query };
-    let envoy = Original::of_envoy(&headers, asked, |_| Ok("app.example".to_owned()));
+    let envoy = Original::of_envoy(&headers, asked, |_| Ok("app.example".into()));
     read(envoy, &format!("{scheme}://app.example{target}"), "GET");
 }
 

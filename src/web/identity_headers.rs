@@ -4,14 +4,14 @@
 //! No two people look alike there: what is not plain is percent-encoded, `%` itself too, and so is a comma or a space at
 //! an end where it would part or trim a value. A value with a control character is no value.
 
-use std::borrow::Cow;
 use std::fmt::Write as _;
+use std::iter::repeat_n;
 
 use http::{HeaderName, HeaderValue};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde_json::Value;
 
-use crate::clock::Timestamp;
+use crate::clock::Clock;
 use crate::config::{IdentitySettings, IdentityValue};
 use crate::flow::access::{Identity, Permit};
 use crate::secret::{ExposeSecret as _, SecretString};
@@ -36,21 +36,25 @@ pub(super) fn names(identity: &IdentitySettings) -> impl Iterator<Item = &Header
 pub(super) fn of<'a>(
     tenant: &'a Tenant,
     permit: &'a Permit,
-    now: Timestamp,
+    clock: &'a Clock,
 ) -> impl Iterator<Item = (&'a HeaderName, HeaderValue)> + 'a {
-    let (identity, access_token, tokens) = (permit.identity(), permit.access_token(now), permit.tokens());
-    tenant.settings.identity.headers.iter().map(move |(name, wanted)| {
-        let value = match (wanted, identity, access_token) {
-            (IdentityValue::Tenant, ..) => text(tenant.id().as_str()),
-            (IdentityValue::Subject, Some(who), _) => text(who.sub),
-            (IdentityValue::Email, Some(who), _) => email(who).map_or(NOTHING, |email| text(&email)),
-            (IdentityValue::Claim(name), Some(who), _) => claim(who, name),
-            (IdentityValue::AccessToken, _, Some(access_token)) => token("", access_token),
-            (IdentityValue::BearerAccessToken, _, Some(access_token)) => token("Bearer ", access_token),
-            (IdentityValue::BearerIdToken, ..) => tokens.map_or(NOTHING, |tokens| token("Bearer ", &tokens.id_token)),
+    let identity = permit.identity();
+    let access_token = |scheme| permit.access_token(clock.now()).map_or(NOTHING, |value| token(scheme, value));
+    let alike = tenant.settings.identity.headers.chunk_by(|(_, wanted), (_, next)| wanted == next);
+    alike.flat_map(move |alike| {
+        let value = match (&alike[0].1, identity) {
+            (IdentityValue::Tenant, _) => text(tenant.id().as_str()),
+            (IdentityValue::Subject, Some(who)) => text(who.sub),
+            (IdentityValue::Email, Some(who)) => email(who).map_or(NOTHING, text),
+            (IdentityValue::Claim(name), Some(who)) => claim(who, name),
+            (IdentityValue::AccessToken, _) => access_token(""),
+            (IdentityValue::BearerAccessToken, _) => access_token("Bearer "),
+            (IdentityValue::BearerIdToken, _) => {
+                permit.tokens().map_or(NOTHING, |tokens| token("Bearer ", &tokens.id_token))
+            }
             _ => NOTHING,
         };
-        (name, value)
+        alike.iter().map(|(name, _)| name).zip(repeat_n(value, alike.len()))
     })
 }
 
@@ -60,7 +64,7 @@ pub(super) fn stale(is_stale: bool) -> Option<(HeaderName, HeaderValue)> {
 }
 
 /// The address, unless the provider says that nobody has verified it: an application takes it for the person.
-fn email(who: Identity<'_>) -> Option<Cow<'_, str>> {
+fn email(who: Identity<'_>) -> Option<&str> {
     let unverified = match who.claims.get("email_verified").as_deref() {
         None | Some(Value::Null) => false,
         Some(verified) => *verified != true && *verified != "true",
@@ -80,7 +84,7 @@ fn token(scheme: &str, token: &SecretString) -> HeaderValue {
 
 fn claim(who: Identity<'_>, name: &str) -> HeaderValue {
     match who.claims.text(name) {
-        Some(claim) => text(&claim),
+        Some(claim) => text(claim),
         None => who.claims.get(name).map_or(NOTHING, |claim| value(&claim)),
     }
 }
@@ -95,7 +99,8 @@ fn value(claim: &Value) -> HeaderValue {
 }
 
 fn text(text: &str) -> HeaderValue {
-    let plain = text.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'%');
+    // To the end in any case: several bytes are looked at in one step.
+    let plain = text.bytes().fold(true, |plain, byte| plain & matches!(byte, b' '..=b'~') & (byte != b'%'));
     if plain && !text.starts_with(' ') && !text.ends_with(' ') {
         return header(text);
     }
@@ -179,7 +184,7 @@ mod tests {
             (json!({"email": 7}), None),
         ] {
             let claims = claims.as_object().unwrap().into();
-            assert_eq!(email(Identity { sub: "a", claims }).as_deref(), shown);
+            assert_eq!(email(Identity { sub: "a", claims }), shown);
         }
     }
 

@@ -80,7 +80,7 @@ pub fn routes(gateway: impl Into<LiveGateway>, shutdown: Shutdown) -> Route {
         if is_watched() || *method != Method::GET || !forward_auth::may_be_asked(arrival.target.path()) {
             return None;
         }
-        let (began, gateway) = (Instant::now(), live.now());
+        let (began, gateway) = (Instant::now(), live.peek());
         let request = Request::new(&gateway, method.clone(), std::mem::take(headers), arrival.clone());
         let answer = forward_auth::at_once(&gateway, &request, began);
         *headers = request.into_headers();
@@ -236,7 +236,7 @@ async fn answer(gateway: &Gateway, health: &Health, request: &mut Request) -> An
     if let Some(question) = forward_auth::find(gateway, request) {
         let tenant = question.tenant.as_ref().map(|tenant| tenant.id().clone());
         tracing::Span::current().record("tenant", tenant.as_ref().map(crate::tenant_id::TenantId::as_str));
-        return Answered { response: forward_auth::answer(gateway, request, &question).await, route: "auth", tenant };
+        return Answered { response: forward_auth::answer(gateway, request, question).await, route: "auth", tenant };
     }
     let visitor = match request.visitor() {
         Ok(visitor) => visitor.clone(),

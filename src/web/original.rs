@@ -1,13 +1,20 @@
 //! The request that a proxy asks about, read from what that kind of proxy sends; nothing is guessed. Whether it may pass
 //! is decided in `forward_auth`.
 
+use std::borrow::Cow;
+
 use http::{HeaderMap, HeaderName};
 
-use crate::net::{self, Scheme, VisitorError, split_port};
+use crate::net::{self, Scheme, VisitorError, X_FORWARDED_HOST, X_FORWARDED_PROTO, split_port};
 use crate::request_path::{PathError, RequestPath};
 
 /// The longest method that anybody may ask about, in bytes.
 const MAX_METHOD: usize = 32;
+
+static X_ORIGINAL_URL: HeaderName = HeaderName::from_static("x-original-url");
+static X_ORIGINAL_METHOD: HeaderName = HeaderName::from_static("x-original-method");
+static X_FORWARDED_METHOD: HeaderName = HeaderName::from_static("x-forwarded-method");
+static X_FORWARDED_URI: HeaderName = HeaderName::from_static("x-forwarded-uri");
 
 /// Which kind of proxy asks; told by the path of the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +35,7 @@ pub(super) struct Original<'a> {
     /// How the client reached the proxy.
     pub(super) scheme: Scheme,
     /// The host, as [`net::normal_host`] writes it.
-    pub(super) host: String,
+    pub(super) host: Cow<'a, str>,
     /// The path.
     pub(super) path: RequestPath<'a>,
     /// The query, as it came.
@@ -66,18 +73,15 @@ impl<'a> Original<'a> {
     /// # Errors
     /// One is missing, doubled or malformed, or the path could be read in two ways.
     pub(super) fn of_nginx(headers: &'a HeaderMap) -> Result<Self, OriginalError> {
-        const URL: &str = "x-original-url";
-        let url = one(headers, URL)?;
-        let malformed = OriginalError::Malformed(URL);
-        let (scheme, rest) = url.split_once("://").ok_or(malformed)?;
-        let scheme = match scheme {
-            "http" => Scheme::Http,
-            "https" => Scheme::Https,
-            _ => return Err(malformed),
-        };
-        let (host, target) = rest.split_at(rest.find(['/', '?', '#', '\\']).ok_or(malformed)?);
+        let url = one(headers, &X_ORIGINAL_URL)?;
+        let malformed = OriginalError::Malformed(X_ORIGINAL_URL.as_str());
+        let schemes = [("https://", Scheme::Https), ("http://", Scheme::Http)];
+        let known = schemes.iter().find_map(|(prefix, scheme)| Some((*scheme, url.strip_prefix(prefix)?)));
+        let (scheme, rest) = known.ok_or(malformed)?;
+        let end = rest.bytes().position(|byte| matches!(byte, b'/' | b'?' | b'#' | b'\\')).ok_or(malformed)?;
+        let (host, target) = rest.split_at(end);
         let host = net::normal_host(host, scheme).ok_or(malformed)?;
-        Self::new(method(headers, "x-original-method")?, scheme, host, target, URL)
+        Self::new(method(headers, &X_ORIGINAL_METHOD)?, scheme, host, target, &X_ORIGINAL_URL)
     }
 
     /// Reads `X-Forwarded-Method`, `-Proto`, `-Host` and `-Uri`.
@@ -85,11 +89,11 @@ impl<'a> Original<'a> {
     /// # Errors
     /// As [`Original::of_nginx`].
     pub(super) fn of_forwarded(headers: &'a HeaderMap) -> Result<Self, OriginalError> {
-        const HOST: &str = "x-forwarded-host";
-        const URI: &str = "x-forwarded-uri";
         let scheme = scheme(headers)?;
-        let host = net::normal_host(one(headers, HOST)?, scheme).ok_or(OriginalError::Malformed(HOST))?;
-        Self::new(method(headers, "x-forwarded-method")?, scheme, host, one(headers, URI)?, URI)
+        let host = net::normal_host(one(headers, &X_FORWARDED_HOST)?, scheme);
+        let host = host.ok_or(OriginalError::Malformed(X_FORWARDED_HOST.as_str()))?;
+        let target = one(headers, &X_FORWARDED_URI)?;
+        Self::new(method(headers, &X_FORWARDED_METHOD)?, scheme, host, target, &X_FORWARDED_URI)
     }
 
     /// Reads the request itself and `X-Forwarded-Proto`; `host` is that of the request.
@@ -99,7 +103,7 @@ impl<'a> Original<'a> {
     pub(super) fn of_envoy(
         headers: &'a HeaderMap,
         asked: Asked<'a>,
-        host: impl FnOnce(Scheme) -> Result<String, VisitorError>,
+        host: impl FnOnce(Scheme) -> Result<Cow<'a, str>, VisitorError>,
     ) -> Result<Self, OriginalError> {
         let malformed = OriginalError::Malformed("the request target");
         let scheme = scheme(headers)?;
@@ -113,14 +117,17 @@ impl<'a> Original<'a> {
     fn new(
         method: &'a str,
         scheme: Scheme,
-        host: String,
+        host: Cow<'a, str>,
         target: &'a str,
-        name: &'static str,
+        name: &'static HeaderName,
     ) -> Result<Self, OriginalError> {
         if !is_plain(target) {
-            return Err(OriginalError::Malformed(name));
+            return Err(OriginalError::Malformed(name.as_str()));
         }
-        let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+        let (path, query) = match target.bytes().position(|byte| byte == b'?') {
+            Some(mark) => (&target[..mark], Some(&target[mark + 1..])),
+            None => (target, None),
+        };
         Ok(Self { method, scheme, host, path: RequestPath::parse(path)?, query })
     }
 
@@ -139,28 +146,28 @@ impl<'a> Original<'a> {
 }
 
 /// The one value of a header, plain text.
-fn one<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<&'a str, OriginalError> {
-    let mut values = headers.get_all(HeaderName::from_static(name)).iter();
-    let value = values.next().ok_or(OriginalError::Missing(name))?;
+fn one<'a>(headers: &'a HeaderMap, name: &'static HeaderName) -> Result<&'a str, OriginalError> {
+    let mut values = headers.get_all(name).iter();
+    let value = values.next().ok_or(OriginalError::Missing(name.as_str()))?;
     match (value.to_str(), values.next()) {
         (Ok(value), None) => Ok(value),
-        _ => Err(OriginalError::Malformed(name)),
+        _ => Err(OriginalError::Malformed(name.as_str())),
     }
 }
 
 fn scheme(headers: &HeaderMap) -> Result<Scheme, OriginalError> {
-    const PROTO: &str = "x-forwarded-proto";
-    Scheme::forwarded(one(headers, PROTO)?).ok_or(OriginalError::Malformed(PROTO))
+    let scheme = one(headers, &X_FORWARDED_PROTO)?;
+    Scheme::forwarded(scheme).ok_or(OriginalError::Malformed(X_FORWARDED_PROTO.as_str()))
 }
 
-fn method<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<&'a str, OriginalError> {
+fn method<'a>(headers: &'a HeaderMap, name: &'static HeaderName) -> Result<&'a str, OriginalError> {
     let method = one(headers, name)?;
-    if is_method(method) { Ok(method) } else { Err(OriginalError::Malformed(name)) }
+    if is_method(method) { Ok(method) } else { Err(OriginalError::Malformed(name.as_str())) }
 }
 
 /// Upper case only: an application may take `post` for `POST`, and rules do not.
 fn is_method(text: &str) -> bool {
-    text.starts_with(|c: char| c.is_ascii_uppercase())
+    text.as_bytes().first().is_some_and(u8::is_ascii_uppercase)
         && text.len() <= MAX_METHOD
         && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || b"-_".contains(&byte))
 }
@@ -190,7 +197,7 @@ mod tests {
 
     fn nginx(url: &str) -> Result<(String, String), OriginalError> {
         let headers = headers(&[("x-original-url", url), ("x-original-method", "GET")]);
-        Original::of_nginx(&headers).map(|original| (original.host.clone(), original.target()))
+        Original::of_nginx(&headers).map(|original| (original.host.to_string(), original.target()))
     }
 
     const GOOD: [(&str, &str); 4] = [
@@ -251,7 +258,7 @@ mod tests {
         let headers = headers(&GOOD);
         let original = Original::of_forwarded(&headers).unwrap();
         assert_eq!((original.method, original.scheme), ("POST", Scheme::Https));
-        assert_eq!((original.host.as_str(), original.path.as_str()), ("app.acme.example", "/a/b"));
+        assert_eq!((&*original.host, original.path.as_str()), ("app.acme.example", "/a/b"));
         assert_eq!(original.target(), "/a/b?c=%2F&d");
     }
 

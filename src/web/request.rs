@@ -1,5 +1,6 @@
 //! A request, as far as the handlers need it: copied out of warp once, read by name.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -231,7 +232,7 @@ impl Request {
     }
 
     /// The host that the peer itself asked for, whatever forwarding headers say; in the form of [`Visitor::host`].
-    pub(super) fn asked_host(&self, scheme: Scheme) -> Result<String, VisitorError> {
+    pub(super) fn asked_host(&self, scheme: Scheme) -> Result<Cow<'_, str>, VisitorError> {
         net::asked_host(&self.headers, self.arrival.target.authority().map(Authority::as_str), scheme)
     }
 
@@ -275,8 +276,11 @@ impl Request {
     /// else's and hides no other: a neighbour may set it for the domain that we share.
     pub(super) fn cookies(&self) -> impl Iterator<Item = (&str, &str)> {
         let pairs = self.headers.get_all(header::COOKIE).iter().flat_map(|line| line.as_bytes().split(|&b| b == b';'));
-        let texts = pairs.filter(|pair| pair.is_ascii()).filter_map(|pair| std::str::from_utf8(pair).ok());
-        texts.filter_map(|pair| pair.trim_matches([' ', '\t']).split_once('='))
+        let texts = pairs.filter(|pair| pair.is_ascii()).filter_map(|pair| std::str::from_utf8(pair.trim_ascii()).ok());
+        texts.filter_map(|pair| {
+            let equals = pair.bytes().position(|byte| byte == b'=')?;
+            Some((&pair[..equals], &pair[equals + 1..]))
+        })
     }
 
     /// The first value of a parameter of the query.

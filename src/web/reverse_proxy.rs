@@ -247,8 +247,7 @@ impl Passage<'_> {
             headers.remove(header::AUTHORIZATION);
         }
         // What is empty is left out: nothing else can stand there. An upstream's own token goes before the tenant's.
-        let now = self.gateway.clock.now();
-        let known = identity_headers::of(self.tenant, permit, now)
+        let known = identity_headers::of(self.tenant, permit, &self.gateway.clock)
             .filter(|(name, value)| !(value.is_empty() || passes && *name == header::AUTHORIZATION));
         headers.extend(known.map(|(name, value)| (name.clone(), value)));
         headers.extend(identity_headers::stale(permit.is_stale()).map(|(name, value)| (Some(name), value)));
