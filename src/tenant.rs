@@ -281,7 +281,8 @@ impl Place {
 
     /// Host and port, such as `login.example.com` or `localhost:3000`.
     pub fn authority(&self) -> &str {
-        self.origin.split_once("://").map_or("", |(_, authority)| authority)
+        let origin = &self.origin;
+        origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://")).unwrap_or_default()
     }
 
     /// Whether browsers come here by https.
