@@ -7,9 +7,9 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::code_messages::{CLAIMS, TIME_FORMAT, TIME_MONTHS};
+use super::data::Data;
 use super::locale::Locale;
 use super::messages::Messages;
-use super::object;
 use crate::clock::Timestamp;
 
 /// Claims that are moments: seconds since 1970, or RFC 3339 as Auth0 writes `updated_at`.
@@ -42,15 +42,15 @@ pub struct Moment {
     text: String,
 }
 
-impl From<Row<'_>> for Value {
-    fn from(row: Row<'_>) -> Self {
-        object([("label", row.label.into()), ("name", row.name.into()), ("value", row.value.into())])
+impl<'a> From<Row<'a>> for Data<'a> {
+    fn from(row: Row<'a>) -> Self {
+        Self::fields([("label", row.label.into()), ("name", row.name.into()), ("value", row.value.into())])
     }
 }
 
-impl From<Shown<'_>> for Value {
-    fn from(shown: Shown<'_>) -> Self {
-        object([
+impl<'a> From<Shown<'a>> for Data<'a> {
+    fn from(shown: Shown<'a>) -> Self {
+        Self::fields([
             ("yes", shown.yes.into()),
             ("no", shown.no.into()),
             ("none", shown.none.into()),
@@ -62,9 +62,9 @@ impl From<Shown<'_>> for Value {
     }
 }
 
-impl From<Moment> for Value {
+impl From<Moment> for Data<'_> {
     fn from(moment: Moment) -> Self {
-        object([("iso", moment.iso.into()), ("text", moment.text.into())])
+        Self::fields([("iso", moment.iso.into()), ("text", moment.text.into())])
     }
 }
 

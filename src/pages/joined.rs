@@ -1,16 +1,19 @@
-//! A page in one piece: its template with every partial in its place, and as text already what the page and its language
-//! alone decide. Handlebars copies all that a page is made of for each partial that it enters, and looks for words
-//! whenever they are shown; a page in one piece enters none, and its words are there.
+//! How a page's template becomes steps: every partial in its place, and as text already what the page and its language
+//! alone decide. Handlebars has parsed the templates, and shows them well; but it copies all that a page is made of for
+//! each partial that it enters, and looks for words whenever they are shown.
 //!
-//! The piece is made of the parts as Handlebars has parsed them, and Handlebars renders it; it shows what they would. A
-//! partial that is used in a way that only Handlebars itself follows (`../`, block parameters, inline partials, computed
-//! names) stays where it is called.
+//! The steps write what Handlebars would. A page that is made in a way that only Handlebars itself follows (`../`, block
+//! parameters, inline partials, computed names) gets none, and is left to it.
 
-use handlebars::template::{DecoratorTemplate, HelperTemplate, Parameter, TemplateElement};
+use handlebars::template::{DecoratorTemplate, HelperTemplate, Parameter, Subexpression, TemplateElement};
 use handlebars::{
-    Context, Handlebars, JsonRender as _, JsonTruthy as _, Path, PathSeg, RenderContext, Renderable as _, Template,
+    Context, Handlebars, JsonRender as _, JsonTruthy as _, Path as Written, PathSeg, RenderContext, Template,
 };
 use serde_json::{Map, Value};
+
+use super::escape;
+use super::messages::next_placeholder;
+use super::steps::{Path, Step};
 
 /// Partials within partials; more are taken for partials that use themselves.
 const DEEPEST: usize = 8;
@@ -21,36 +24,29 @@ const HELPERS: [&str; 19] = [
     "len", "t", "asset",
 ];
 
-/// The template `page` in one piece, where these values at the root of the data are known; none if it does unusual things
-/// itself.
-pub fn page(registry: &Handlebars<'_>, page: &str, known: Map<String, Value>) -> Option<Template> {
-    let template = registry.get_template(page)?;
-    let joiner = Joiner { registry, known: Value::Object(known).into() };
-    let scope = Scope { here: Here::Page, named: &[], widened: false, block: None, depth: 0 };
-    let elements = joiner.elements(template, scope).ok()?;
-    Some(with(template, elements))
+/// Makes steps of templates.
+pub struct Joiner<'a> {
+    registry: &'a Handlebars<'a>,
+    known: Context,
+    message: &'a dyn Fn(&str) -> Option<&'a str>,
 }
 
 /// Something that only Handlebars itself follows.
-struct Unusual;
+#[derive(Debug)]
+pub struct Unusual;
 
 type Joined<T> = Result<T, Unusual>;
-
-struct Joiner<'a> {
-    registry: &'a Handlebars<'a>,
-    known: Context,
-}
 
 /// Where a part stands.
 #[derive(Clone, Copy)]
 struct Scope<'s> {
     here: Here<'s>,
     /// What the partials around were given by name, the innermost last.
-    named: &'s [(String, Parameter)],
+    named: &'s [(&'s str, Given)],
     /// Whether Handlebars would have added some of that to what `this` is.
     widened: bool,
     /// What stands between the tags of the partial's call.
-    block: Option<&'s [TemplateElement]>,
+    block: Option<&'s [Step]>,
     /// Partials around.
     depth: usize,
 }
@@ -62,94 +58,97 @@ enum Here<'s> {
     Page,
     /// At what a block around is about: an item of `each`.
     Item,
-    /// At what the partial was given: a path from where the block around begins.
-    Given(&'s [PathSeg]),
+    /// At what the partial was given.
+    Given(&'s Path),
 }
 
-impl Joiner<'_> {
-    fn elements(&self, template: &Template, scope: Scope<'_>) -> Joined<Vec<TemplateElement>> {
-        let mut joined = Vec::new();
+/// What is written, or given to a helper or a partial.
+#[derive(Clone)]
+enum Given {
+    Known(Value),
+    Path(Path),
+    /// A message: words, and the values among them.
+    Message(Vec<Given>),
+}
+
+impl<'a> Joiner<'a> {
+    /// For the templates of `registry`, where some values at the root of the data are known, and each key's message, with
+    /// its placeholders.
+    pub fn new(
+        registry: &'a Handlebars<'a>,
+        known: Map<String, Value>,
+        message: &'a dyn Fn(&str) -> Option<&'a str>,
+    ) -> Self {
+        Self { registry, known: Value::Object(known).into(), message }
+    }
+
+    /// The steps of a page.
+    pub fn page(&self, name: &str) -> Joined<Vec<Step>> {
+        let scope = Scope { here: Here::Page, named: &[], widened: false, block: None, depth: 0 };
+        self.template(self.registry.get_template(name).ok_or(Unusual)?, scope)
+    }
+
+    fn template(&self, template: &Template, scope: Scope<'_>) -> Joined<Vec<Step>> {
+        let mut steps = Vec::new();
         for element in &template.elements {
-            match element {
-                TemplateElement::Comment(_) => {}
-                TemplateElement::RawString(_) => push(&mut joined, element.clone()),
-                TemplateElement::Expression(call) => push(&mut joined, self.expression(call, true, scope)?),
-                TemplateElement::HtmlExpression(call) => push(&mut joined, self.expression(call, false, scope)?),
-                TemplateElement::HelperBlock(call) => {
-                    self.block(call, scope)?.into_iter().for_each(|element| push(&mut joined, element));
-                }
+            let more = match element {
+                TemplateElement::Comment(_) => Vec::new(),
+                TemplateElement::RawString(text) => vec![Step::Text(text.clone())],
+                TemplateElement::Expression(call) => written(self.expression(call, scope)?, true),
+                TemplateElement::HtmlExpression(call) => written(self.expression(call, scope)?, false),
+                TemplateElement::HelperBlock(call) => self.block(call, scope)?,
                 TemplateElement::PartialExpression(call) | TemplateElement::PartialBlock(call) => {
-                    match self.partial(call, scope) {
-                        Ok(elements) => elements.into_iter().for_each(|element| push(&mut joined, element)),
-                        Err(Unusual) if scope.depth == 0 => joined.push(element.clone()),
-                        Err(unusual) => return Err(unusual),
-                    }
+                    self.partial(call, scope)?
                 }
                 _ => return Err(Unusual),
+            };
+            for step in more {
+                push(&mut steps, step);
             }
         }
-        Ok(joined)
+        Ok(steps)
     }
 
     /// `{{value}}` or `{{helper value}}`.
-    fn expression(&self, call: &HelperTemplate, escaped: bool, scope: Scope<'_>) -> Joined<TemplateElement> {
-        let element = |call| match escaped {
-            true => TemplateElement::Expression(Box::new(call)),
-            false => TemplateElement::HtmlExpression(Box::new(call)),
-        };
-        let mut joined = self.call(call, scope)?;
+    fn expression(&self, call: &HelperTemplate, scope: Scope<'_>) -> Joined<Given> {
         let alone = call.params.is_empty() && call.hash.is_empty();
-        if alone && !call.name.as_name().is_some_and(|name| HELPERS.contains(&name)) {
-            match self.parameter(&call.name, scope)? {
-                Parameter::Literal(value) => {
-                    let text = value.render();
-                    let text = if escaped { self.registry.get_escape_fn()(&text) } else { text };
-                    return Ok(TemplateElement::RawString(text));
-                }
-                Parameter::Subexpression(inner) => match *inner.element {
-                    TemplateElement::Expression(inner) if inner.name.as_name() == Some("t") => {
-                        return Ok(element(*inner));
-                    }
-                    _ => return Err(Unusual),
-                },
-                name => joined.name = name,
-            }
-        } else if !alone && is_known(&joined) {
-            // What is wrong with it is told when it is shown.
-            let made = element(joined.clone()).renders(self.registry, &self.known, &mut RenderContext::new(None));
-            return Ok(made.map_or_else(|_| element(joined), TemplateElement::RawString));
+        match alone && !call.name.as_name().is_some_and(|name| HELPERS.contains(&name)) {
+            true => self.given(&call.name, scope),
+            false => self.made(call, scope),
         }
-        Ok(element(joined))
     }
 
     /// `{{#helper value}}…{{else}}…{{/helper}}`.
-    fn block(&self, call: &HelperTemplate, scope: Scope<'_>) -> Joined<Vec<TemplateElement>> {
-        let name = call.name.as_name().unwrap_or_default();
-        let moves = match name {
-            "if" | "unless" => false,
-            "each" | "with" => true,
+    fn block(&self, call: &HelperTemplate, scope: Scope<'_>) -> Joined<Vec<Step>> {
+        let name = call.name.as_name().ok_or(Unusual)?;
+        let ([value], true, None) = (&*call.params, call.hash.is_empty(), &call.block_param) else {
+            return Err(Unusual);
+        };
+        let value = self.given(value, scope)?;
+        let item = Scope { here: Here::Item, widened: false, block: None, ..scope };
+        let inside = if matches!(name, "each" | "with") { item } else { scope };
+        let steps = call.template.as_ref().map(|template| self.template(template, inside)).transpose()?;
+        let otherwise = call.inverse.as_ref().map(|template| self.template(template, scope)).transpose()?;
+        let steps = steps.unwrap_or_default();
+        let (yes, no) = match name {
+            "if" => (steps, otherwise.unwrap_or_default()),
+            "unless" => (otherwise.unwrap_or_default(), steps),
+            "each" | "with" => {
+                let Given::Path(path) = value else { return Err(Unusual) };
+                let step = if name == "each" { Step::Each } else { Step::With };
+                return Ok(vec![step(path, steps, otherwise)]);
+            }
             _ => return Err(Unusual),
         };
-        if call.block_param.is_some() {
-            return Err(Unusual);
+        match value {
+            Given::Known(value) => Ok(if value.is_truthy(false) { yes } else { no }),
+            Given::Path(path) => Ok(vec![Step::If(path, yes, no)]),
+            Given::Message(_) => Err(Unusual),
         }
-        let mut joined = self.call(call, scope)?;
-        let inside = if moves { Scope { here: Here::Item, widened: false, block: None, ..scope } } else { scope };
-        let within = |template: &Option<Template>, scope| {
-            template.as_ref().map(|template| Ok(with(template, self.elements(template, scope)?))).transpose()
-        };
-        joined.template = within(&call.template, inside)?;
-        joined.inverse = within(&call.inverse, scope)?;
-        if let (false, [Parameter::Literal(value)], true) = (moves, &*joined.params, joined.hash.is_empty()) {
-            let is_met = value.is_truthy(false) == (name == "if");
-            let chosen = if is_met { joined.template } else { joined.inverse };
-            return Ok(chosen.map(|template| template.elements).unwrap_or_default());
-        }
-        Ok(vec![TemplateElement::HelperBlock(Box::new(joined))])
     }
 
     /// `{{> name}}`, `{{> name path}}`, `{{#> name key=value}}…{{/name}}`, `{{> @partial-block}}`.
-    fn partial(&self, call: &DecoratorTemplate, scope: Scope<'_>) -> Joined<Vec<TemplateElement>> {
+    fn partial(&self, call: &DecoratorTemplate, scope: Scope<'_>) -> Joined<Vec<Step>> {
         let name = call.name.as_name().ok_or(Unusual)?;
         if name == "@partial-block" {
             return scope.block.map(<[_]>::to_vec).ok_or(Unusual);
@@ -160,164 +159,188 @@ impl Joiner<'_> {
         }
         let given = match &*call.params {
             [] => None,
-            [path] => match self.parameter(path, scope)? {
-                Parameter::Path(Path::Relative((path, _))) if names(&path).is_some() => Some(path),
+            [value] => match self.given(value, scope)? {
+                Given::Path(path @ (Path::Root(_) | Path::Here(_))) => Some(path),
                 _ => return Err(Unusual),
             },
             _ => return Err(Unusual),
         };
-        let here = given.as_deref().filter(|path| !path.is_empty()).map_or(scope.here, Here::Given);
-        let widened = !call.hash.is_empty() || (scope.widened && !matches!(here, Here::Given(_)));
         let mut named = scope.named.to_vec();
         for (name, value) in &call.hash {
-            named.push((name.clone(), self.parameter(value, scope)?));
+            named.push((name, self.given(value, scope)?));
         }
-        let around = Scope { here, named: &named, widened, block: scope.block, depth: scope.depth + 1 };
-        let block = call.template.as_ref().map(|block| self.elements(block, around)).transpose()?;
-        self.elements(template, Scope { block: block.as_deref(), ..around })
+        let around = Scope {
+            here: given.as_ref().map_or(scope.here, Here::Given),
+            named: &named,
+            widened: !call.hash.is_empty() || (scope.widened && given.is_none()),
+            block: scope.block,
+            depth: scope.depth + 1,
+        };
+        let block = call.template.as_ref().map(|block| self.template(block, around)).transpose()?;
+        self.template(template, Scope { block: block.as_deref(), ..around })
     }
 
-    /// A call with what it is given seen from the page.
-    fn call(&self, call: &HelperTemplate, scope: Scope<'_>) -> Joined<HelperTemplate> {
-        if call.name.as_name().is_none() {
-            return Err(Unusual);
-        }
-        let mut joined = call.clone();
-        for value in joined.params.iter_mut().chain(joined.hash.values_mut()) {
-            *value = self.parameter(value, scope)?;
-        }
-        Ok(joined)
-    }
-
-    /// A value seen from the page, itself if it is known.
-    fn parameter(&self, value: &Parameter, scope: Scope<'_>) -> Joined<Parameter> {
+    /// What is given, if that can be said beforehand.
+    fn given(&self, value: &Parameter, scope: Scope<'_>) -> Joined<Given> {
         match value {
-            Parameter::Path(Path::Relative((path, raw))) => match names(path) {
-                Some(names) => self.path(value, &names, path, scope),
-                None if scope.depth == 0 || raw.starts_with("@root") => Ok(value.clone()),
-                None => Err(Unusual),
+            Parameter::Literal(value) => Ok(Given::Known(value.clone())),
+            Parameter::Subexpression(inner) => match inner.as_element() {
+                TemplateElement::Expression(call) => self.made(call, scope),
+                _ => Err(Unusual),
             },
-            Parameter::Path(Path::Local((level, ..))) if *level > 0 && scope.depth > 0 => Err(Unusual),
-            Parameter::Subexpression(inner) => {
-                let TemplateElement::Expression(call) = &*inner.element else { return Err(Unusual) };
-                let call = self.call(call, scope)?;
-                let known = is_known(&call);
-                let mut inner = inner.clone();
-                *inner.element = TemplateElement::Expression(Box::new(call));
-                let inner = Parameter::Subexpression(inner);
-                let made = match known {
-                    true => self.made(&inner),
-                    false => None,
-                };
-                Ok(made.map_or(inner, Parameter::Literal))
+            Parameter::Path(Written::Local((0, name, _))) => match name.as_str() {
+                "index" => Ok(Given::Path(Path::Index)),
+                "first" => Ok(Given::Path(Path::First)),
+                "last" => Ok(Given::Path(Path::Last)),
+                _ => Err(Unusual),
+            },
+            Parameter::Path(Written::Relative((path, raw))) => {
+                let names: Vec<String> = path.iter().filter_map(name).collect();
+                match path.len() - names.len() {
+                    0 => self.path(names, scope),
+                    1 if raw.starts_with("@root") => Ok(Given::Path(Path::Root(names))),
+                    _ => Err(Unusual),
+                }
             }
-            value => Ok(value.clone()),
+            _ => Err(Unusual),
         }
     }
 
-    /// What comes of a value that needs nothing but what is known; none if that is an error.
-    fn made(&self, value: &Parameter) -> Option<Value> {
-        let made = value.expand(self.registry, &self.known, &mut RenderContext::new(None)).ok()?;
-        Some(made.value().clone())
-    }
-
-    /// A path of plain names.
-    fn path(&self, value: &Parameter, names: &[&str], path: &[PathSeg], scope: Scope<'_>) -> Joined<Parameter> {
-        let first = names.first().copied();
-        if let Some((_, given)) = scope.named.iter().rev().find(|(name, _)| Some(&**name) == first) {
-            let stays = matches!(given, Parameter::Literal(_)) || !matches!(scope.here, Here::Item);
-            return if names.len() == 1 && stays { Ok(given.clone()) } else { Err(Unusual) };
+    /// What a path of plain names leads to.
+    fn path(&self, names: Vec<String>, scope: Scope<'_>) -> Joined<Given> {
+        let first = names.first().map(String::as_str);
+        if let Some((_, given)) = scope.named.iter().rev().find(|(name, _)| Some(*name) == first) {
+            // A path leads elsewhere from an item.
+            let stays = matches!(given, Given::Known(_) | Given::Path(Path::Root(_)));
+            return if names.len() == 1 && (stays || !matches!(scope.here, Here::Item)) {
+                Ok(given.clone())
+            } else {
+                Err(Unusual)
+            };
         }
-        match (scope.here, names) {
+        match (scope.here, &*names) {
             (_, []) if scope.widened => Err(Unusual),
-            (Here::Page, [name]) => {
-                let known = self.known.data().get(name).cloned().map(Parameter::Literal);
-                Ok(known.unwrap_or_else(|| value.clone()))
-            }
-            (Here::Page | Here::Item, _) => Ok(value.clone()),
-            (Here::Given(given), _) => {
-                let whole = [given, path].concat();
-                let raw = names_of(&whole).fold("this".to_owned(), |raw, name| raw + "." + name);
-                Ok(Parameter::Path(Path::Relative((whole, raw))))
+            (Here::Page, [name]) if let Some(known) = self.known.data().get(name) => Ok(Given::Known(known.clone())),
+            (Here::Page, _) => Ok(Given::Path(Path::Root(names))),
+            (Here::Item, _) => Ok(Given::Path(Path::Here(names))),
+            (Here::Given(Path::Root(given)), _) => Ok(Given::Path(Path::Root([&**given, &names].concat()))),
+            (Here::Given(Path::Here(given)), _) => Ok(Given::Path(Path::Here([&**given, &names].concat()))),
+            (Here::Given(_), _) => Err(Unusual),
+        }
+    }
+
+    /// What a helper makes of what it is given, if that is known, or if it is a message.
+    fn made(&self, call: &HelperTemplate, scope: Scope<'_>) -> Joined<Given> {
+        let mut known = call.clone();
+        let mut is_known = true;
+        for value in known.params.iter_mut().chain(known.hash.values_mut()) {
+            match self.given(value, scope)? {
+                Given::Known(given) => *value = Parameter::Literal(given),
+                Given::Path(_) | Given::Message(_) => is_known = false,
             }
         }
+        if !is_known {
+            return self.message(call, scope);
+        }
+        let made = Parameter::Subexpression(Subexpression::new(known.name, known.params, known.hash));
+        let made = made.expand(self.registry, &self.known, &mut RenderContext::new(None)).map_err(|_| Unusual)?;
+        Ok(Given::Known(made.value().clone()))
+    }
+
+    /// `{{t "key" name=value}}`.
+    fn message(&self, call: &HelperTemplate, scope: Scope<'_>) -> Joined<Given> {
+        let (Some("t"), [Parameter::Literal(Value::String(key))]) = (call.name.as_name(), &*call.params) else {
+            return Err(Unusual);
+        };
+        let mut rest = (self.message)(key).ok_or(Unusual)?;
+        let mut parts = Vec::new();
+        while let Some((before, name, after)) = next_placeholder(rest) {
+            parts.push(Given::Known(before.into()));
+            parts.push(self.given(call.hash.get(name).ok_or(Unusual)?, scope)?);
+            rest = after;
+        }
+        parts.push(Given::Known(rest.into()));
+        Ok(Given::Message(parts))
     }
 }
 
-fn with(template: &Template, elements: Vec<TemplateElement>) -> Template {
-    let mut joined = Template::new();
-    joined.name.clone_from(&template.name);
-    joined.elements = elements;
-    joined
-}
-
-/// Whether nothing but what is known is given to a call.
-fn is_known(call: &HelperTemplate) -> bool {
-    call.params.iter().chain(call.hash.values()).all(|value| matches!(value, Parameter::Literal(_)))
-}
-
-/// The names of a path, if there is nothing else in it.
-fn names(path: &[PathSeg]) -> Option<Vec<&str>> {
-    let names: Vec<_> = names_of(path).collect();
-    (names.len() == path.len()).then_some(names)
-}
-
-fn names_of(path: &[PathSeg]) -> impl Iterator<Item = &str> {
-    path.iter().filter_map(|part| match part {
-        PathSeg::Named(name) => Some(name.as_str()),
+/// The name in a part of a path, where it is one.
+fn name(part: &PathSeg) -> Option<String> {
+    match part {
+        PathSeg::Named(name) => Some(name.clone()),
         _ => None,
-    })
+    }
+}
+
+/// The steps that write something.
+fn written(given: Given, escaped: bool) -> Vec<Step> {
+    match given {
+        Given::Known(value) if escaped => {
+            let mut text = String::new();
+            escape::html(&value.render(), &mut text);
+            vec![Step::Text(text)]
+        }
+        Given::Known(value) => vec![Step::Text(value.render())],
+        Given::Path(path) => vec![Step::Value(path, escaped)],
+        Given::Message(parts) => parts
+            .into_iter()
+            .flat_map(|part| match part {
+                Given::Path(path) => vec![Step::Word(path, escaped)],
+                part => written(part, escaped),
+            })
+            .collect(),
+    }
 }
 
 /// Texts that follow each other become one.
-fn push(elements: &mut Vec<TemplateElement>, element: TemplateElement) {
-    match (elements.last_mut(), element) {
-        (Some(TemplateElement::RawString(before)), TemplateElement::RawString(text)) => before.push_str(&text),
-        (_, element) => elements.push(element),
+fn push(steps: &mut Vec<Step>, step: Step) {
+    match (steps.last_mut(), step) {
+        (Some(Step::Text(before)), Step::Text(text)) => before.push_str(&text),
+        (_, step) => steps.push(step),
     }
-}
-
-/// Whether no partial is called any more.
-#[cfg(test)]
-pub fn is_whole(elements: &[TemplateElement]) -> bool {
-    let inside = |template: &Option<Template>| template.as_ref().is_none_or(|inner| is_whole(&inner.elements));
-    elements.iter().all(|element| match element {
-        TemplateElement::PartialExpression(_) | TemplateElement::PartialBlock(_) => false,
-        TemplateElement::HelperBlock(call) => inside(&call.template) && inside(&call.inverse),
-        _ => true,
-    })
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use serde_json::json;
 
+    use super::super::data::Data;
+    use super::super::steps::run;
     use super::*;
 
-    const WORDS: [&str; 2] = ["word", "other"];
-
-    fn data() -> Value {
-        json!({
-            "locale": "en",
-            "kind": "page",
-            "part": "q",
-            "title": "no title",
-            "a": {"b": "<b>", "c": {"b": "c.b"}, "list": [{"b": "1", "a": {"b": "1.a.b"}}, {"b": "2", "list": ["p", "q"]}]},
-            "b": "B=b",
-            "list": ["l", "m"],
-            "yes": true,
-            "no": false,
-            "nothing": null,
-        })
+    fn data() -> Data<'static> {
+        Data::fields([
+            ("locale", "en".into()),
+            ("kind", "page".into()),
+            ("part", "q".into()),
+            ("title", "no title".into()),
+            (
+                "a",
+                Data::fields([
+                    ("b", "<b>".into()),
+                    ("c", Data::fields([("b", "c.b".into())])),
+                    (
+                        "list",
+                        Data::List(vec![
+                            Data::fields([("b", "1".into()), ("a", Data::fields([("b", "1.a.b".into())]))]),
+                            Data::fields([("b", "2".into()), ("list", vec!["p", "q"].into())]),
+                        ]),
+                    ),
+                ]),
+            ),
+            ("b", "B=b".into()),
+            ("list", vec!["l", "m"].into()),
+            ("none", Data::List(Vec::new())),
+            ("yes", true.into()),
+            ("no", false.into()),
+            ("number", 7_u32.into()),
+            ("nothing", Data::Nothing),
+        ])
     }
 
-    /// A registry whose helper `t` knows two words.
+    /// A registry whose helper `t` greets.
     fn registry(strict: bool, templates: &[(&str, &str)]) -> Option<Handlebars<'static>> {
-        handlebars::handlebars_helper!(t: |word: str, {name: str = ""}| match WORDS.contains(&word) {
-            true => format!("<{word}{name}>"),
-            false => String::new(),
-        });
+        handlebars::handlebars_helper!(t: |key: str, {name: str = "nobody"}| format!("{key}: Hi {name}!"));
         let mut registry = Handlebars::new();
         registry.set_strict_mode(strict);
         registry.set_prevent_indent(true);
@@ -328,40 +351,37 @@ mod tests {
         Some(registry)
     }
 
-    fn piece(registry: &Handlebars<'_>) -> Option<Template> {
-        let known = ["locale", "kind"].map(|name| (name.to_owned(), data()[name].clone()));
-        page(registry, "page", known.into_iter().collect())
+    fn steps(registry: &Handlebars<'_>) -> Joined<Vec<Step>> {
+        let known = ["locale", "kind"].map(|name| (name.to_owned(), serde_json::to_value(data().get(name)).unwrap()));
+        Joiner::new(registry, known.into_iter().collect(), &|key| {
+            ["greeting", "other"]
+                .contains(&key)
+                .then(|| if key == "other" { "other: Hi {name}!" } else { "greeting: Hi {name}!" })
+        })
+        .page("page")
     }
 
-    fn rendered(registry: &Handlebars<'_>, piece: &Template) -> Option<String> {
-        piece.renders(registry, &data().into(), &mut RenderContext::new(None)).ok()
-    }
-
-    /// Asserts that the page shows the same in one piece, which it is.
-    fn joins(templates: &[(&str, &str)]) -> Template {
+    /// Asserts that the page has steps, and that they show what Handlebars shows.
+    fn joins(templates: &[(&str, &str)]) -> Vec<Step> {
         let registry = registry(true, templates).unwrap();
-        let piece = piece(&registry).unwrap_or_else(|| panic!("{templates:?}"));
-        assert!(is_whole(&piece.elements), "{templates:?}");
-        assert_eq!(rendered(&registry, &piece).unwrap(), registry.render("page", &data()).unwrap(), "{templates:?}");
-        piece
+        let steps = steps(&registry).unwrap_or_else(|Unusual| panic!("{templates:?}"));
+        assert_eq!(run(&steps, &data()).unwrap(), registry.render("page", &data()).unwrap(), "{templates:?}");
+        steps
     }
 
-    /// Asserts that the page shows the same, and is not in one piece.
+    /// Asserts that Handlebars shows the page, and that it is left to it.
     fn stays(templates: &[(&str, &str)]) {
         let registry = registry(true, templates).unwrap();
-        let shown = registry.render("page", &data()).unwrap();
-        if let Some(piece) = piece(&registry) {
-            assert!(!is_whole(&piece.elements), "{templates:?}");
-            assert_eq!(rendered(&registry, &piece).unwrap(), shown, "{templates:?}");
-        }
+        registry.render("page", &data()).unwrap();
+        assert!(steps(&registry).is_err(), "{templates:?}");
     }
 
     #[test]
     fn a_page_of_known_things_is_one_text() {
-        let piece = joins(&[
+        let steps = joins(&[
             (
                 "page",
-                "{{#> layout title=(t \"word\")}}\n<p>{{t \"other\" name=kind}}</p>{{! not this }}\n{{/layout}}\n",
+                "{{#> layout title=(t \"greeting\")}}\n<p>{{t \"other\" name=kind}}</p>{{! not this }}\n{{/layout}}\n",
             ),
             (
                 "layout",
@@ -369,7 +389,7 @@ mod tests {
             ),
             ("part", "{{#if title}}part of {{title}}{{else}}{{nothing.at.all}}{{/if}}"),
         ]);
-        assert!(matches!(&*piece.elements, [TemplateElement::RawString(_)]), "{:?}", piece.elements);
+        assert!(matches!(&*steps, [Step::Text(_)]), "{steps:?}");
     }
 
     #[test]
@@ -385,7 +405,7 @@ mod tests {
             ("p", "{{#each list}}{{b}}{{#if a}}{{#with a}}{{b}}{{/with}}{{/if}}{{/each}}{{> q c}}"),
             ("q", "{{b}}"),
         ]);
-        joins(&[("page", "{{> p b}}{{> p list.[1]}}"), ("p", "{{this}}")]);
+        joins(&[("page", "{{> p b}}{{> p a.c.b}}"), ("p", "{{this}}")]);
         joins(&[("page", "{{> p x=b}}{{> p x=a.c.b}}{{> p x=\"<\"}}"), ("p", "{{x}}{{{x}}}{{#if x}}{{b}}{{/if}}")]);
         joins(&[
             ("page", "{{#> p}}{{#> q}}{{b}}{{/q}}{{/p}}"),
@@ -422,7 +442,8 @@ mod tests {
     fn partials_that_use_themselves_come_to_an_end() {
         let templates = [("page", "{{> p a}}"), ("p", "{{b}}{{#if c}}{{> q c}}{{/if}}"), ("q", "{{> p this}}")];
         let registry = registry(true, &templates).unwrap();
-        assert_eq!(rendered(&registry, &piece(&registry).unwrap()), registry.render("page", &data()).ok());
+        assert!(registry.render("page", &data()).is_ok());
+        assert!(steps(&registry).is_err());
     }
 
     /// Something that stands in a template; partials only those of later letters than `level`.
@@ -435,8 +456,8 @@ mod tests {
             4 => "[ \n<é]{1,3}",
             6 => path.clone().prop_map(|path| format!("{{{{{path}}}}}")),
             1 => path.clone().prop_map(|path| format!("{{{{{{{path}}}}}}}")),
-            1 => Just("{{t \"word\"}}".to_owned()),
-            1 => path.clone().prop_map(|path| format!("{{{{t \"word\" name={path}}}}}")),
+            1 => Just("{{t \"greeting\"}}".to_owned()),
+            1 => path.clone().prop_map(|path| format!("{{{{t \"greeting\" name={path}}}}}")),
             1 => Just("{{> @partial-block}}".to_owned()),
             1 => Just("{{! comment }}".to_owned()),
         ];
@@ -475,12 +496,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_page_in_one_piece_shows_what_its_parts_show([page, p, q, r] in templates(), strict: bool) {
+        fn steps_write_what_handlebars_writes([page, p, q, r] in templates(), strict: bool) {
             if let Some(registry) = registry(strict, &[("page", &page), ("p", &p), ("q", &q), ("r", &r)])
-                && let (Ok(shown), Some(piece)) = (registry.render("page", &data()), piece(&registry))
-                && let Some(joined) = rendered(&registry, &piece)
+                && let (Ok(shown), Ok(steps)) = (registry.render("page", &data()), steps(&registry))
+                && let Ok(written) = run(&steps, &data())
             {
-                prop_assert_eq!(joined, shown);
+                prop_assert_eq!(written, shown);
             }
         }
     }

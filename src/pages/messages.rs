@@ -59,7 +59,8 @@ impl Messages {
     }
 }
 
-fn next_placeholder(text: &str) -> Option<(&str, &str, &str)> {
+/// The words before the first placeholder, its name, and what follows.
+pub fn next_placeholder(text: &str) -> Option<(&str, &str, &str)> {
     let (before, rest) = text.split_once('{')?;
     let (name, after) = rest.split_once('}')?;
     Some((before, name, after))

@@ -1,6 +1,9 @@
 //! Pages: templates and data become HTML. The only home of `handlebars`. No HTTP: statuses, headers and routes are in
 //! `web`, which asks for a page by name and sends what it gets.
 //!
+//! A page's template becomes steps when it is first shown in a language ([`joined`]): nothing is copied and no word is
+//! looked for then. A template that does what steps cannot do is rendered by Handlebars, to the same end.
+//!
 //! Everything that a template writes is escaped; no page has a script, an inline style, or anything from elsewhere but
 //! a person's picture and a tenant's logo.
 //!
@@ -12,6 +15,7 @@ mod accent;
 mod browser_name;
 mod claims;
 mod code_messages;
+mod data;
 mod error_text;
 mod escape;
 mod initials;
@@ -20,6 +24,7 @@ mod locale;
 mod message_file;
 mod messages;
 mod sample;
+mod steps;
 mod template_source;
 mod theme;
 
@@ -29,7 +34,6 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use handlebars::Context;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value};
 
@@ -38,6 +42,7 @@ pub use self::error_text::{Action, ErrorText};
 pub use self::locale::Locale;
 pub use self::theme::Fault;
 
+use self::data::Data;
 use self::theme::{Layer, Theme};
 use crate::clock::Timestamp;
 use crate::secret::sha256;
@@ -332,7 +337,8 @@ fn tried(layers: &[&Layer]) -> Result<Theme, Vec<Fault>> {
     let (claims, sessions) = (sample::claims(), sample::sessions());
     let pages = sample::pages(&claims, &sessions);
     let tries = pages.iter().flat_map(|page| [(&full, page), (&bare, page)]);
-    let failed = tries.filter_map(|(frame, page)| theme.in_parts(page.template(), &data(&theme, frame, page)).err());
+    let failed =
+        tries.filter_map(|(frame, page)| theme.by_handlebars(page.template(), &data(&theme, frame, page)).err());
     let faults: Vec<_> = failed.map(|error| theme.blame(&error)).collect();
     if faults.is_empty() { Ok(theme) } else { Err(faults) }
 }
@@ -340,9 +346,9 @@ fn tried(layers: &[&Layer]) -> Result<Theme, Vec<Fault>> {
 /// What of a page's data its kind and its language decide alone.
 const KNOWN: [&str; 3] = ["locale", "kind", "brand_is_heading"];
 
-fn data(theme: &Theme, frame: &Frame<'_>, page: &Page<'_>) -> Context {
+fn data<'d>(theme: &'d Theme, frame: &Frame<'d>, page: &'d Page<'d>) -> Data<'d> {
     let schemes = ["https://", "http://", "mailto:", "tel:"];
-    let data = object([
+    Data::fields([
         ("locale", frame.locale.as_str().into()),
         ("kind", page.template().into()),
         ("brand_is_heading", matches!(page, Page::Dashboard(_)).into()),
@@ -355,13 +361,7 @@ fn data(theme: &Theme, frame: &Frame<'_>, page: &Page<'_>) -> Context {
         ("local", frame.local.into()),
         ("request_id", frame.request_id.into()),
         ("page", page.data(theme, frame)),
-    ]);
-    data.into()
-}
-
-/// Data for a template. (The macro of `serde_json` would go through all that it is given as if it were of any type.)
-fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {
-    fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<Map<_, _>>().into()
+    ])
 }
 
 impl Page<'_> {
@@ -378,21 +378,21 @@ impl Page<'_> {
         }
     }
 
-    fn data(&self, theme: &Theme, frame: &Frame<'_>) -> Value {
+    fn data<'d>(&'d self, theme: &'d Theme, frame: &Frame<'d>) -> Data<'d> {
         match self {
-            Self::Landing { tenants } => object([("tenants", tenants.iter().map(LandingTenant::data).collect())]),
+            Self::Landing { tenants } => Data::fields([("tenants", tenants.iter().map(LandingTenant::data).collect())]),
             Self::LocalLogin(form) => form.data(),
             Self::Dashboard(dashboard) => dashboard.data(theme, frame.locale),
             Self::Error(page) => page.data(theme, frame),
-            Self::Index | Self::LoggedOut | Self::ConfirmLogout | Self::ConfirmDisconnect => Value::Null,
+            Self::Index | Self::LoggedOut | Self::ConfirmLogout | Self::ConfirmDisconnect => Data::Nothing,
         }
     }
 }
 
 impl LandingTenant<'_> {
-    fn data(&self) -> Value {
+    fn data(&self) -> Data<'_> {
         let name = self.display_name.unwrap_or(self.id);
-        object([
+        Data::fields([
             ("name", name.into()),
             ("base", self.base.into()),
             ("initials", initials::initials(name).into()),
@@ -402,9 +402,9 @@ impl LandingTenant<'_> {
 }
 
 impl LocalLogin<'_> {
-    fn data(&self) -> Value {
+    fn data(&self) -> Data<'_> {
         let encoded = self.return_to.map(|to| utf8_percent_encode(to, NON_ALPHANUMERIC).to_string());
-        object([
+        Data::fields([
             ("form", self.form.into()),
             ("username", self.username.into()),
             ("return_to", self.return_to.into()),
@@ -415,13 +415,13 @@ impl LocalLogin<'_> {
 }
 
 impl Dashboard<'_> {
-    fn data(&self, theme: &Theme, locale: Locale) -> Value {
+    fn data<'d>(&'d self, theme: &'d Theme, locale: Locale) -> Data<'d> {
         let moment = |at| claims::moment(at, &theme.messages, locale);
         let SessionTimes { created, idle_end, absolute_end, ends } = self.session;
         let end = if ends == SessionEnd::Idle { idle_end } else { absolute_end };
         let person = self.claims.get("sub").and_then(Value::as_str).unwrap_or(self.name);
         let picture = self.picture.filter(|url| starts_with_one_of(url, &["https://", "http://", "/"]));
-        object([
+        Data::fields([
             ("name", self.name.into()),
             ("email", self.email.filter(|email| *email != self.name).into()),
             ("picture", picture.into()),
@@ -441,10 +441,10 @@ impl Dashboard<'_> {
 }
 
 impl OwnSession {
-    fn data(&self, theme: &Theme, locale: Locale) -> Value {
+    fn data<'d>(&'d self, theme: &'d Theme, locale: Locale) -> Data<'d> {
         let moment = |at| claims::moment(at, &theme.messages, locale);
         let (browser, system) = browser_name::of(self.user_agent.as_deref().unwrap_or_default());
-        object([
+        Data::fields([
             ("reference", (&*self.reference).into()),
             ("browser", browser.into()),
             ("system", system.filter(|_| browser.is_some()).into()),
@@ -457,22 +457,22 @@ impl OwnSession {
 }
 
 impl ErrorPage<'_> {
-    fn data(&self, theme: &Theme, frame: &Frame<'_>) -> Value {
+    fn data<'d>(&'d self, theme: &'d Theme, frame: &Frame<'d>) -> Data<'d> {
         let words = |key: &str| theme.messages.get(frame.locale, key).unwrap_or_default();
         let part = |part: &str| words(&format!("error.{}.{part}", self.text.id()));
         let known = |action: &&Action| frame.tenant.is_some() || !action.needs_tenant();
         let offered = self.text.actions().iter().filter(known);
-        let actions: Vec<Value> = offered
+        let actions: Vec<Data<'_>> = offered
             .filter_map(|action| {
                 let href = match action {
                     Action::LocalSignIn => frame.local?.to_owned(),
                     _ => action.route().map(|route| format!("{}{route}", frame.base)).unwrap_or_default(),
                 };
-                Some(object([("href", href.into()), ("label", words(&format!("action.{}", action.id())).into())]))
+                Some(Data::fields([("href", href.into()), ("label", words(&format!("action.{}", action.id())).into())]))
             })
             .collect();
         let causes: Vec<&str> = if self.text.has_causes() { part("causes").lines().collect() } else { Vec::new() };
-        object([
+        Data::fields([
             ("status", self.status.into()),
             ("title", part("title").into()),
             ("text", part("text").into()),

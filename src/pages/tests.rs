@@ -65,7 +65,7 @@ fn faults(files: &[(&str, &str)]) -> Vec<String> {
 }
 
 #[test]
-fn every_page_is_in_one_piece_and_shows_what_its_parts_show() {
+fn every_page_has_steps_that_write_what_handlebars_writes() {
     let pages = Pages::new(None).unwrap();
     let (tenant, claims, sessions) = (acme(), sample::claims(), sample::sessions());
     let bare = Frame { logo: Some("/logo.svg"), support_url: None, local: None, ..frame(None) };
@@ -75,9 +75,10 @@ fn every_page_is_in_one_piece_and_shows_what_its_parts_show() {
         {
             let frame = Frame { locale, ..frame };
             let html = pages.render(&frame, &page).unwrap();
-            let parts = pages.shared.in_parts(page.template(), &data(&pages.shared, &frame, &page)).unwrap();
-            assert_eq!(html, parts);
-            assert!(pages.shared.is_in_one_piece(page.template(), locale), "{}", page.template());
+            let by_handlebars =
+                pages.shared.by_handlebars(page.template(), &data(&pages.shared, &frame, &page)).unwrap();
+            assert_eq!(html, by_handlebars);
+            assert!(pages.shared.has_steps(page.template(), locale), "{}", page.template());
         }
     }
 }

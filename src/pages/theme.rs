@@ -10,16 +10,18 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use handlebars::{
-    Context, Handlebars, Helper, HelperDef, RenderContext, RenderErrorReason, Renderable as _, ScopedJson, Template,
-    TemplateErrorReason,
+    Context, Handlebars, Helper, HelperDef, RenderContext, RenderErrorReason, ScopedJson, TemplateErrorReason,
 };
 use rust_embed::{EmbeddedFile, RustEmbed};
 use serde_json::Value;
 
+use super::data::Data;
+use super::joined::Joiner;
 use super::locale::Locale;
 use super::messages::Messages;
+use super::steps::{self, Step};
 use super::template_source::{Kind, names};
-use super::{Asset, KNOWN, escape, joined};
+use super::{Asset, KNOWN};
 
 #[derive(RustEmbed)]
 #[folder = "templates/"]
@@ -112,8 +114,8 @@ fn read_into(files: &mut Vec<File>, folder: &Path, prefix: &str, extension: Opti
 #[derive(Debug)]
 pub struct Theme {
     registry: Handlebars<'static>,
-    /// The templates in one piece for each language, made when a page of it is first shown.
-    joined: BTreeMap<String, [OnceLock<Option<Template>>; Locale::ALL.len()]>,
+    /// The steps of each template in each language, made when it is first shown; none where it is left to Handlebars.
+    steps: BTreeMap<String, [OnceLock<Option<Vec<Step>>>; Locale::ALL.len()]>,
     /// The words.
     pub messages: Arc<Messages>,
     /// By their hashed names.
@@ -133,29 +135,33 @@ impl Theme {
         draft.finish()
     }
 
-    /// Renders a page's template with data, in one piece if that is possible.
-    pub fn render(&self, page: &str, locale: Locale, data: &Context) -> Result<String, handlebars::RenderError> {
-        let joined = self.joined.get(page).and_then(|joined| {
-            let known = || KNOWN.iter().filter_map(|name| Some(((*name).to_owned(), data.data().get(name)?.clone())));
-            let join = || joined::page(&self.registry, page, known().collect());
-            joined[locale as usize].get_or_init(join).as_ref()
+    /// Renders a page's template with data.
+    pub fn render(&self, page: &str, locale: Locale, data: &Data<'_>) -> Result<String, handlebars::RenderError> {
+        let steps = self.steps.get(page).and_then(|of_languages| {
+            of_languages[locale as usize].get_or_init(|| self.joined(page, locale, data)).as_deref()
         });
-        match joined.map(|joined| joined.renders(&self.registry, data, &mut RenderContext::new(None))) {
+        match steps.map(|steps| steps::run(steps, data)) {
             Some(Ok(html)) => Ok(html),
-            Some(Err(_)) | None => self.in_parts(page, data),
+            Some(Err(_)) | None => self.by_handlebars(page, data),
         }
     }
 
-    /// The same without the piece: an error tells which part is to blame, and where.
-    pub fn in_parts(&self, page: &str, data: &Context) -> Result<String, handlebars::RenderError> {
-        self.registry.render_with_context(page, data)
+    /// The same by Handlebars, which knows of errors what is to blame, and where.
+    pub fn by_handlebars(&self, page: &str, data: &Data<'_>) -> Result<String, handlebars::RenderError> {
+        self.registry.render(page, data)
     }
 
-    /// Whether a page that was shown calls no partial.
+    fn joined(&self, page: &str, locale: Locale, data: &Data<'_>) -> Option<Vec<Step>> {
+        let known =
+            KNOWN.iter().filter_map(|name| Some(((*name).to_owned(), serde_json::to_value(data.get(name)?).ok()?)));
+        let message = |key: &str| self.messages.get(locale, key);
+        Joiner::new(&self.registry, known.collect(), &message).page(page).ok()
+    }
+
+    /// Whether a page that was shown was not left to Handlebars.
     #[cfg(test)]
-    pub fn is_in_one_piece(&self, page: &str, locale: Locale) -> bool {
-        let piece = self.joined[page][locale as usize].get().and_then(Option::as_ref);
-        piece.is_some_and(|piece| joined::is_whole(&piece.elements))
+    pub fn has_steps(&self, page: &str, locale: Locale) -> bool {
+        self.steps[page][locale as usize].get().is_some_and(Option::is_some)
     }
 
     /// Where the template that an error blames came from.
@@ -278,7 +284,6 @@ impl Draft {
         let mut registry = Handlebars::new();
         registry.set_strict_mode(true);
         registry.set_prevent_indent(true);
-        registry.register_escape_fn(escape::html);
         registry.register_helper("t", Box::new(Translate(Arc::clone(&messages))));
         registry.register_helper("asset", Box::new(AssetName(self.asset_names)));
         let mut origins = BTreeMap::new();
@@ -297,8 +302,8 @@ impl Draft {
             origins.insert(name, origin);
         }
         if self.faults.is_empty() {
-            let joined = origins.keys().map(|name| (name.clone(), Default::default())).collect();
-            Ok(Theme { registry, joined, messages, assets: self.assets, origins })
+            let steps = origins.keys().map(|name| (name.clone(), Default::default())).collect();
+            Ok(Theme { registry, steps, messages, assets: self.assets, origins })
         } else {
             Err(self.faults)
         }
