@@ -51,11 +51,11 @@ impl<'a> From<Row<'a>> for Data<'a> {
 impl<'a> From<Shown<'a>> for Data<'a> {
     fn from(shown: Shown<'a>) -> Self {
         Self::fields([
+            ("text", shown.text.into()),
+            ("time", shown.time.into()),
             ("yes", shown.yes.into()),
             ("no", shown.no.into()),
             ("none", shown.none.into()),
-            ("text", shown.text.into()),
-            ("time", shown.time.into()),
             ("list", shown.list.into()),
             ("json", shown.json.into()),
         ])
@@ -70,14 +70,17 @@ impl From<Moment> for Data<'_> {
 
 /// The rows of the table, known claims first.
 pub fn rows<'a>(claims: &'a Map<String, Value>, messages: &'a Messages, locale: Locale) -> Vec<Row<'a>> {
-    let known = CLAIMS.iter().filter_map(|name| claims.get_key_value(*name));
-    let others = claims.iter().filter(|(name, _)| !CLAIMS.contains(&name.as_str()));
-    let row = |(name, value): (&'a String, &'a Value)| Row {
-        label: messages.get(locale, &format!("claim.{name}")),
-        name,
-        value: shown(name, value, messages, locale),
+    let place = |name: &str| CLAIMS.iter().position(|known| *known == name).unwrap_or(CLAIMS.len());
+    let mut sorted: Vec<_> = claims.iter().map(|(name, value)| (place(name), name, value)).collect();
+    sorted.sort_by_key(|(place, ..)| *place);
+    let mut key = String::new();
+    let row = |(_, name, value): (usize, &'a String, &'a Value)| {
+        key.clear();
+        key.push_str("claim.");
+        key.push_str(name);
+        Row { label: messages.get(locale, &key), name, value: shown(name, value, messages, locale) }
     };
-    known.chain(others).map(row).collect()
+    sorted.into_iter().map(row).collect()
 }
 
 /// A moment in UTC; one beyond all calendars keeps its number.
@@ -88,13 +91,14 @@ pub fn moment(at: Timestamp, messages: &Messages, locale: Locale) -> Moment {
 }
 
 fn written(date: OffsetDateTime, messages: &Messages, locale: Locale) -> Option<String> {
-    let months = messages.get(locale, TIME_MONTHS)?;
-    let month = months.split(' ').nth(usize::from(u8::from(date.month())) - 1)?;
+    let months = messages.get(locale, TIME_MONTHS)?.as_bytes();
+    let month = months.split(|byte| *byte == b' ').nth(usize::from(u8::from(date.month())) - 1)?;
+    let month = str::from_utf8(month).ok()?;
     let value = |name: &str| match name {
-        "day" => Some(date.day().to_string()),
-        "month" => Some(month.to_owned()),
-        "year" => Some(date.year().to_string()),
-        "time" => Some(format!("{:02}:{:02}", date.hour(), date.minute())),
+        "day" => Some(date.day().to_string().into()),
+        "month" => Some(month.into()),
+        "year" => Some(date.year().to_string().into()),
+        "time" => Some(format!("{:02}:{:02}", date.hour(), date.minute()).into()),
         _ => None,
     };
     Messages::fill(messages.get(locale, TIME_FORMAT)?, value).ok()

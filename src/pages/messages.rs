@@ -1,5 +1,6 @@
 //! The words of one theme in all languages: the shipped message files, and over them what an operator changed.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use super::locale::Locale;
@@ -46,7 +47,7 @@ impl Messages {
     }
 
     /// The words, with each `{name}` replaced by what `value` says; a name it does not know is the error.
-    pub fn fill(text: &str, value: impl Fn(&str) -> Option<String>) -> Result<String, &str> {
+    pub fn fill<'v>(text: &str, value: impl Fn(&str) -> Option<Cow<'v, str>>) -> Result<String, &str> {
         let mut filled = String::with_capacity(text.len());
         let mut rest = text;
         while let Some((before, name, after)) = next_placeholder(rest) {
@@ -72,7 +73,7 @@ mod tests {
 
     #[test]
     fn a_value_that_looks_like_a_placeholder_is_left_alone() {
-        let value = |name: &str| (name == "name").then(|| "{name}".to_owned());
+        let value = |name: &str| (name == "name").then_some("{name}".into());
         assert_eq!(Messages::fill("Hello, {name}! {", value), Ok("Hello, {name}! {".to_owned()));
         assert_eq!(Messages::fill("{who}", value), Err("who"));
     }

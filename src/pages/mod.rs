@@ -1,7 +1,7 @@
 //! Pages: templates and data become HTML. The only home of `handlebars`. No HTTP: statuses, headers and routes are in
 //! `web`, which asks for a page by name and sends what it gets.
 //!
-//! A page's template becomes steps when it is first shown in a language ([`joined`]): nothing is copied and no word is
+//! A page's template becomes steps when it is first shown in a language (`joined`): nothing is copied and no word is
 //! looked for then. A template that does what steps cannot do is rendered by Handlebars, to the same end.
 //!
 //! Everything that a template writes is escaped; no page has a script, an inline style, or anything from elsewhere but
@@ -349,6 +349,7 @@ const KNOWN: [&str; 3] = ["locale", "kind", "brand_is_heading"];
 fn data<'d>(theme: &'d Theme, frame: &Frame<'d>, page: &'d Page<'d>) -> Data<'d> {
     let schemes = ["https://", "http://", "mailto:", "tel:"];
     Data::fields([
+        ("page", page.data(theme, frame)),
         ("locale", frame.locale.as_str().into()),
         ("kind", page.template().into()),
         ("brand_is_heading", matches!(page, Page::Dashboard(_)).into()),
@@ -360,7 +361,6 @@ fn data<'d>(theme: &'d Theme, frame: &Frame<'d>, page: &'d Page<'d>) -> Data<'d>
         ("assets", frame.assets.into()),
         ("local", frame.local.into()),
         ("request_id", frame.request_id.into()),
-        ("page", page.data(theme, frame)),
     ])
 }
 

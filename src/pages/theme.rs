@@ -343,8 +343,8 @@ impl HelperDef for Translate {
         let locale = Locale::negotiate(context.data()["locale"].as_str(), None);
         let text = self.0.get(locale, key).ok_or_else(|| other(format!("there is no message `{key}`")))?;
         let value = |name: &str| match helper.hash_get(name)?.value() {
-            Value::String(text) => Some(text.clone()),
-            value => Some(value.to_string()),
+            Value::String(text) => Some(text.into()),
+            value => Some(value.to_string().into()),
         };
         let filled = Messages::fill(text, value).map_err(|name| other(format!("message `{key}` needs `{name}`")))?;
         Ok(ScopedJson::Derived(Value::String(filled)))

@@ -32,6 +32,8 @@ pub(super) fn json(status: StatusCode, content_type: &'static str, value: &Value
 pub(super) fn with_type(status: StatusCode, content_type: &'static str, body: bytes::Bytes) -> Response {
     let mut response = Response::new(body.into());
     *response.status_mut() = status;
+    // As many as a page has: a map that grows is built anew.
+    response.headers_mut().reserve(12);
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     response.headers_mut().insert(RESOURCE_POLICY, HeaderValue::from_static("same-origin"));
     response
