@@ -12,7 +12,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// How many enter without waiting for their turn; so few delay nobody by much.
 const FREELY: usize = 32;
-/// How long somebody waits to enter: as long as a person does not mind.
+/// How long somebody waits to enter, or to hear that there is no place: as long as a person does not mind.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The way in for new work. One per process.
@@ -49,7 +49,11 @@ impl Turnstile {
     /// # Errors
     /// There is no place, or the turn did not come in time.
     pub async fn enter(&self) -> Result<Pass<'_>, Overloaded> {
-        let place = self.places.try_acquire().map_err(|_| Overloaded)?;
+        let Ok(place) = self.places.try_acquire() else {
+            // Whoever is told at once asks again at once, and only to be told so is work, too.
+            tokio::time::sleep(PATIENCE).await;
+            return Err(Overloaded);
+        };
         if let Ok(free) = self.free.try_acquire() {
             return Ok(Pass { _place: place, _free: Some(free) });
         }
@@ -76,12 +80,14 @@ mod tests {
         inside
     }
 
-    #[tokio::test]
-    async fn who_finds_no_place_is_turned_away_and_a_place_comes_back() {
+    #[tokio::test(start_paused = true)]
+    async fn who_finds_no_place_is_turned_away_not_at_once_and_a_place_comes_back() {
         let turnstile = Turnstile::new(2);
         let first = turnstile.enter().await.unwrap();
         let _second = turnstile.enter().await.unwrap();
+        let asked = tokio::time::Instant::now();
         assert_eq!(turnstile.enter().await.unwrap_err(), Overloaded);
+        assert_eq!(asked.elapsed().as_secs(), PATIENCE.as_secs());
         drop(first);
         assert!(turnstile.enter().await.is_ok());
     }
