@@ -2,6 +2,7 @@
 //! `aws_lc_rs`; texts that must not be printed are `secrecy::SecretString`s, re-exported here. The keys that all others
 //! derive from are in `key_ring`.
 
+use std::cell::RefCell;
 use std::fmt;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, RandomizedNonceKey};
@@ -25,9 +26,26 @@ pub fn random<const N: usize>() -> [u8; N] {
     bytes
 }
 
-/// An unguessable text of 128 bits, 22 characters of base64url: a nonce, a request id.
+/// An unguessable text of 128 bits, 22 characters of base64url, such as a nonce.
 pub fn random_text() -> String {
     base64url(&random::<16>())
+}
+
+/// The same for what need not be secret and is wanted often, such as the id of a request: out of bytes that each thread
+/// has fetched before.
+pub fn random_id() -> String {
+    const LEN: usize = 16;
+    const FETCHED: usize = 64 * LEN;
+    thread_local! {
+        static LEFT: RefCell<(usize, [u8; FETCHED])> = const { RefCell::new((0, [0; FETCHED])) };
+    }
+    LEFT.with_borrow_mut(|(left, bytes)| {
+        if *left == 0 {
+            (*left, *bytes) = (FETCHED, random());
+        }
+        *left -= LEN;
+        base64url(&bytes[*left..*left + LEN])
+    })
 }
 
 /// Base64url without padding (RFC 4648, section 5).
@@ -222,6 +240,12 @@ mod tests {
         for cut in [0, 5, NONCE_LEN, sealed.len() - 1] {
             assert_eq!(key.open(b"acme", &sealed[..cut]), None);
         }
+    }
+
+    #[test]
+    fn no_two_ids_are_the_same() {
+        let ids: std::collections::HashSet<String> = (0..1000).map(|_| random_id()).collect();
+        assert!(ids.len() == 1000 && ids.iter().all(|id| id.len() == 22), "{ids:?}");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use url::Url;
 use crate::config::{TenantSettings, UpstreamSettings};
 use crate::key_ring::{KeyRing, RingKey};
 use crate::local::Accounts;
-use crate::metrics::{CheckCounters, Metrics};
+use crate::metrics::{CheckCounters, Metrics, PassageCounters};
 use crate::oidc::{Bearer, Provider, ProviderSetupError, Providers};
 use crate::request_path::RequestPath;
 use crate::secret::Key;
@@ -56,6 +56,7 @@ pub struct Tenant {
     shared: Arc<Corner>,
     passing_headers: OnceLock<HeaderMap>,
     checks: OnceLock<CheckCounters>,
+    passages: OnceLock<PassageCounters>,
 }
 
 impl Tenant {
@@ -88,6 +89,7 @@ impl Tenant {
             ring: Arc::clone(ring),
             passing_headers: OnceLock::new(),
             checks: OnceLock::new(),
+            passages: OnceLock::new(),
         })
     }
 
@@ -123,6 +125,11 @@ impl Tenant {
     /// What its passing checks count in.
     pub fn checks(&self, metrics: &Metrics) -> &CheckCounters {
         self.checks.get_or_init(|| metrics.checks_of(self.id()))
+    }
+
+    /// What most answers of its applications count in.
+    pub fn passages(&self, metrics: &Metrics) -> &PassageCounters {
+        self.passages.get_or_init(|| metrics.passages_of(self.id()))
     }
 
     /// The key of a sign-in attempt that begins: whatever the attempt needs derives from it.

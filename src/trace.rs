@@ -139,7 +139,13 @@ pub fn ids(span: &Span) -> Option<(String, String)> {
 }
 
 /// Says how a request was answered.
-pub fn answered(span: &Span, method: &str, route: &'static str, status: http::StatusCode, tenant: &str) {
+pub fn answered<'t>(
+    span: &Span,
+    method: &str,
+    route: &'static str,
+    status: http::StatusCode,
+    tenant: impl FnOnce() -> &'t str,
+) {
     if !is_on() {
         return;
     }
@@ -148,7 +154,7 @@ pub fn answered(span: &Span, method: &str, route: &'static str, status: http::St
     span.set_attribute("http.request.method", method.to_owned());
     span.set_attribute("http.route", route);
     span.set_attribute("http.response.status_code", i64::from(status.as_u16()));
-    span.set_attribute("lychgate.tenant", tenant.to_owned());
+    span.set_attribute("lychgate.tenant", tenant().to_owned());
     if status.is_server_error() {
         failed(span, status.as_str());
     }

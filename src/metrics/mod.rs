@@ -358,7 +358,41 @@ impl CheckCounters {
     }
 }
 
+/// The series that what most applications of one tenant answer counts in: 200 to a GET.
+#[derive(Debug)]
+pub struct PassageCounters {
+    asked: IntCounter,
+    waited: Histogram,
+    answered: IntCounter,
+    took: Histogram,
+}
+
+impl PassageCounters {
+    /// Counts a request that an application answered with 2xx, and how long that took.
+    pub fn asked(&self, waited: Duration) {
+        self.asked.inc();
+        self.waited.observe(waited.as_secs_f64());
+    }
+
+    /// Counts a GET that was answered with an application's 200.
+    pub fn answered(&self, took: Duration) {
+        self.answered.inc();
+        self.took.observe(took.as_secs_f64());
+    }
+}
+
 impl Metrics {
+    /// The counters of `tenant`'s applications.
+    pub fn passages_of(&self, tenant: &TenantId) -> PassageCounters {
+        let label = self.tenant(tenant);
+        PassageCounters {
+            asked: self.upstream_requests_total.with_label_values(&[label, "ok", "2xx"]),
+            waited: self.upstream_request_duration_seconds.with_label_values(&["ok"]),
+            answered: self.http_requests_total.with_label_values(&[label, "upstream", "GET", "200"]),
+            took: self.http_request_duration_seconds.with_label_values(&["upstream"]),
+        }
+    }
+
     /// The counters of `tenant`'s checks.
     pub fn checks_of(&self, tenant: &TenantId) -> CheckCounters {
         let label = self.tenant(tenant);

@@ -29,6 +29,8 @@ const PING_EVERY: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 pub(super) struct Member {
     place: Uri,
+    /// What `Host` says unless told otherwise. Over TLS it may be HTTP/2 that is spoken, where another field says that.
+    host: Option<HeaderValue>,
     shown: String,
     client: Client,
     /// HTTP/1.1 without a pool: for what needs a connection of its own.
@@ -109,6 +111,7 @@ impl Member {
             }
         };
         Ok(Self {
+            host: host(&place),
             place,
             shown,
             client,
@@ -166,7 +169,7 @@ impl Member {
         Ok(Answer { status: parts.status, headers: parts.headers, body: AnswerBody::new(body, in_flight), upgrade })
     }
 
-    fn request(&self, head: &Head, headers: HeaderMap, body: Upload) -> Request<Upload> {
+    fn request(&self, head: &Head, mut headers: HeaderMap, body: Upload) -> Request<Upload> {
         // The place is dialled in any case; what stands here is what the application sees.
         let own = self.place.authority().cloned().expect("an address has a host");
         let authority = head.host.as_deref().and_then(|host| host.parse::<Authority>().ok()).unwrap_or(own);
@@ -180,12 +183,24 @@ impl Member {
         let mut request = Request::new(body);
         *request.uri_mut() = Uri::from_parts(parts).expect("scheme, host and path make a URI");
         *request.method_mut() = head.method.clone();
+        if let (None, Some(host)) = (&head.host, &self.host) {
+            headers.insert(header::HOST, host.clone());
+        }
         *request.headers_mut() = headers;
         if asks && is_untold {
             request.headers_mut().insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
         request
     }
+}
+
+fn host(place: &Uri) -> Option<HeaderValue> {
+    let name = place.host().filter(|_| place.scheme() == Some(&Scheme::HTTP))?;
+    let host = match place.port_u16() {
+        None | Some(80) => HeaderValue::from_str(name),
+        Some(port) => HeaderValue::try_from(format!("{name}:{port}")),
+    };
+    host.ok()
 }
 
 impl fmt::Display for Member {

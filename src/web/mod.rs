@@ -26,8 +26,9 @@ mod scrub;
 mod status;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use http::Method;
+use http::{Method, StatusCode};
 use tokio::time::Instant;
 use tracing::Instrument as _;
 use tracing::level_filters::LevelFilter;
@@ -41,6 +42,7 @@ use crate::gateway::{Destination, Gateway, LiveGateway};
 use crate::reload::Reloader;
 use crate::request_path::RequestPath;
 use crate::server::{Arrived, Route, Shutdown};
+use crate::tenant::Tenant;
 use crate::trace;
 
 const REQUEST_ID: http::HeaderName = http::HeaderName::from_static("x-request-id");
@@ -115,9 +117,11 @@ enum To<'a> {
 async fn observed(gateway: &Gateway, request: &mut Request, to: To<'_>) -> Response {
     let started = Instant::now();
     let in_flight = InFlight::new(gateway);
-    let span = span_of(request);
+    let span = span_of(request, to);
     let answered = answered(gateway, request, to).instrument(span.clone()).await;
-    span.record("route", answered.route);
+    if let To::Us(_) = to {
+        span.record("route", answered.route);
+    }
     let mut response = answered.response;
     // Nobody but a proxy sees that a check passed.
     let passed = answered.route == "auth" && response.status().is_success();
@@ -130,14 +134,10 @@ async fn observed(gateway: &Gateway, request: &mut Request, to: To<'_>) -> Respo
         answers::set(&mut response, REQUEST_ID, request.id());
     }
     let status = response.status();
-    let tenant = answered.tenant.as_ref().map_or(crate::metrics::NO_TENANT, |tenant| gateway.metrics.tenant(tenant));
-    // An application may make numbers up.
-    let label = status.canonical_reason().map_or("other", |_| status.as_str());
-    let labels = [tenant, answered.route, request.method_label(), label];
-    gateway.metrics.http_requests_total.with_label_values(&labels).inc();
-    trace::answered(&span, request.method_label(), answered.route, status, tenant);
     let took = started.elapsed();
-    gateway.metrics.http_request_duration_seconds.with_label_values(&[answered.route]).observe(took.as_secs_f64());
+    let tenant = answered.tenant.as_deref();
+    count(gateway, request, tenant, answered.route, status, took);
+    trace::answered(&span, request.method_label(), answered.route, status, || label(gateway, tenant));
     let _entered = span.enter();
     let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     match answered.route {
@@ -151,14 +151,42 @@ async fn observed(gateway: &Gateway, request: &mut Request, to: To<'_>) -> Respo
     response
 }
 
+/// The label of a tenant.
+fn label<'t>(gateway: &Gateway, tenant: Option<&'t Tenant>) -> &'t str {
+    tenant.map_or(crate::metrics::NO_TENANT, |tenant| gateway.metrics.tenant(tenant.id()))
+}
+
+fn count(
+    gateway: &Gateway,
+    request: &Request,
+    tenant: Option<&Tenant>,
+    route: &str,
+    status: StatusCode,
+    took: Duration,
+) {
+    let (metrics, method) = (&gateway.metrics, request.method_label());
+    if let (Some(tenant), reverse_proxy::ROUTE, "GET", StatusCode::OK) = (tenant, route, method, status) {
+        return tenant.passages(metrics).answered(took);
+    }
+    // An application may make numbers up.
+    let code = status.canonical_reason().map_or("other", |_| status.as_str());
+    metrics.http_requests_total.with_label_values(&[label(gateway, tenant), route, method, code]).inc();
+    metrics.http_request_duration_seconds.with_label_values(&[route]).observe(took.as_secs_f64());
+}
+
 /// Whether somebody wants to hear of what passes without a word otherwise.
 fn is_watched() -> bool {
     trace::is_on() || LevelFilter::current() >= LevelFilter::DEBUG
 }
 
 /// The span that a request's log lines stand in, and that a collector is sent. Nobody traces probes.
-fn span_of(request: &mut Request) -> tracing::Span {
+fn span_of(request: &mut Request, to: To<'_>) -> tracing::Span {
     use tracing::field::Empty;
+    // What is told later costs more than all that is told at once.
+    let (tenant, route) = match to {
+        To::Us(_) => (None, None),
+        To::Application(application) => (Some(application.tenant()), Some(reverse_proxy::ROUTE)),
+    };
     let (id, method) = (request.id(), request.method_label());
     if ops::route(request.path()).is_some() {
         return tracing::info_span!("probe", request_id = %id, method, tenant = Empty, route = Empty);
@@ -167,8 +195,8 @@ fn span_of(request: &mut Request) -> tracing::Span {
         "request",
         request_id = %id,
         method,
-        tenant = Empty,
-        route = Empty,
+        tenant,
+        route,
         trace_id = Empty,
         span_id = Empty,
         otel.kind = trace::is_on().then_some("server"),
@@ -222,7 +250,7 @@ impl Drop for InFlight<'_> {
 struct Answered {
     response: Response,
     route: &'static str,
-    tenant: Option<crate::tenant_id::TenantId>,
+    tenant: Option<Arc<Tenant>>,
 }
 
 impl Answered {
@@ -234,8 +262,8 @@ impl Answered {
 /// The URL map.
 async fn answer(gateway: &Gateway, health: &Health, request: &mut Request) -> Answered {
     if let Some(question) = forward_auth::find(gateway, request) {
-        let tenant = question.tenant.as_ref().map(|tenant| tenant.id().clone());
-        tracing::Span::current().record("tenant", tenant.as_ref().map(crate::tenant_id::TenantId::as_str));
+        let tenant = question.tenant.cloned();
+        tracing::Span::current().record("tenant", tenant.as_ref().map(|tenant| tenant.id().as_str()));
         return Answered { response: forward_auth::answer(gateway, request, question).await, route: "auth", tenant };
     }
     let visitor = match request.visitor() {
@@ -263,7 +291,7 @@ async fn answer(gateway: &Gateway, health: &Health, request: &mut Request) -> An
         Destination::Tenant { tenant, place, route } => {
             tracing::Span::current().record("tenant", tenant.id().as_str());
             let (route, response) = handlers::tenant(gateway, request, &tenant, &place, &path, route).await;
-            Answered { response, route, tenant: Some(tenant.id().clone()) }
+            Answered { response, route, tenant: Some(tenant) }
         }
         Destination::Asset(file) => Answered::nobodys("assets", answers::asset(gateway, request, file)),
         Destination::Landing if request.is_read() => Answered::nobodys("landing", pages::landing(gateway, request)),

@@ -15,7 +15,7 @@ use http_body_util::BodyDataStream;
 use url::form_urlencoded;
 use warp::Filter;
 
-use super::{Problem, bearer};
+use super::{Problem, REQUEST_ID, bearer};
 use crate::audit::Caller;
 use crate::gateway::{Gateway, LiveGateway};
 use crate::net::{self, Arrival, Networks, Scheme, Visitor, VisitorError};
@@ -81,8 +81,8 @@ fn request_id(headers: &HeaderMap, trusted: bool) -> String {
     let plain = |id: &&str| {
         (8..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
     };
-    let given = headers.get("x-request-id").filter(|_| trusted).and_then(|id| id.to_str().ok()).filter(plain);
-    given.map_or_else(secret::random_text, str::to_owned)
+    let given = headers.get(REQUEST_ID).filter(|_| trusted).and_then(|id| id.to_str().ok()).filter(plain);
+    given.map_or_else(secret::random_id, str::to_owned)
 }
 
 impl Request {

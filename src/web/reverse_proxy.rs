@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{self, HeaderName};
+use http::header;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use tokio::time::Instant;
@@ -24,7 +24,7 @@ use crate::flow::{renewal, sign_in};
 use crate::gateway::renewals::RenewalError;
 use crate::gateway::{Destination, Gateway};
 use crate::metrics::{IntGauge, Metrics};
-use crate::net::split_port;
+use crate::net::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, split_port};
 use crate::oidc::AccessToken;
 use crate::policy::{Decision, Verdict};
 use crate::request_path::RequestPath;
@@ -35,9 +35,6 @@ use crate::tenant_id::TenantId;
 use crate::trace;
 use crate::upstream::{self, Head, Upstream, UpstreamError};
 
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 /// How many headers an application is sent besides the client's and those of the tenant's identities.
 const MORE_HEADERS: usize = 4;
 
@@ -45,7 +42,10 @@ const MORE_HEADERS: usize = 4;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Proxied;
 
-/// Whose application a request is for, as far as the router has no say: it may be nobody's in the end.
+/// The label of requests to applications.
+pub(super) const ROUTE: &str = "upstream";
+
+/// Whose application a request is for, where the router has no say.
 pub(super) struct Application {
     tenant: Arc<Tenant>,
     place: Place,
@@ -62,14 +62,20 @@ impl Application {
         else {
             return None;
         };
-        let is_elsewhere = !tenant.upstreams.is_empty() && !route.is_some_and(handlers::may_be_ours);
-        is_elsewhere.then_some(Self { tenant, place })
+        if route.is_some_and(handlers::may_be_ours) || upstream(request, &tenant, &place, &path).is_none() {
+            return None;
+        }
+        Some(Self { tenant, place })
+    }
+
+    /// Whose it is.
+    pub(super) fn tenant(&self) -> &str {
+        self.tenant.id().as_str()
     }
 
     /// Answers it, as the router would.
     pub(super) async fn answer(&self, gateway: &Gateway, request: &mut Request) -> Answered {
         let (tenant, place) = (&self.tenant, &self.place);
-        tracing::Span::current().record("tenant", tenant.id().as_str());
         let rest = request.take_rest();
         let request = &*request;
         let (route, answer) = match RequestPath::parse(request.path()) {
@@ -78,7 +84,7 @@ impl Application {
         };
         let response =
             answer.unwrap_or_else(|problem| pages::problem(gateway, request, Some((tenant, place)), &problem));
-        Answered { response, route, tenant: Some(tenant.id().clone()) }
+        Answered { response, route, tenant: Some(Arc::clone(tenant)) }
     }
 }
 
@@ -102,20 +108,31 @@ pub(super) async fn answer(
     place: &Place,
     path: &RequestPath<'_>,
 ) -> (&'static str, Result<Response, Problem>) {
-    let host = request.visitor().map(|visitor| split_port(&visitor.host).0);
-    let (Ok(host), Some(below)) = (host, path.below(&place.mount)) else { return ("none", Err(Problem::not_found())) };
-    if !tenant.settings.prefix.is_empty() && path.after(&place.base).is_some() {
-        return ("none", Err(Problem::not_found()));
-    }
-    let Some(upstream) = tenant.upstreams.iter().find(|upstream| upstream.answers(host, &below)) else {
+    let Some((upstream, host, below)) = upstream(request, tenant, place, path) else {
         return ("none", Err(Problem::not_found()));
     };
     // It would send back what only the application may see (RFC 9110, section 9.3.8).
     if request.method() == Method::TRACE {
-        return ("upstream", Err(Problem::method_not_allowed("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")));
+        return (ROUTE, Err(Problem::method_not_allowed("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")));
     }
     let passage = Passage { gateway, request, tenant, place, path, upstream };
-    ("upstream", passage.pass(rest, host, &below).await)
+    (ROUTE, passage.pass(rest, host, &below).await)
+}
+
+/// The upstream that a request to the whole `path` goes to, with its host and the path below the tenant's mount.
+fn upstream<'a>(
+    request: &'a Request,
+    tenant: &'a Tenant,
+    place: &Place,
+    path: &'a RequestPath<'_>,
+) -> Option<(&'a Upstream, &'a str, RequestPath<'a>)> {
+    let (host, _) = split_port(&request.visitor().ok()?.host);
+    let below = path.below(&place.mount)?;
+    if !tenant.settings.prefix.is_empty() && path.after(&place.base).is_some() {
+        return None;
+    }
+    let upstream = tenant.upstreams.iter().find(|upstream| upstream.answers(host, &below))?;
+    Some((upstream, host, below))
 }
 
 impl Passage<'_> {
@@ -168,7 +185,7 @@ impl Passage<'_> {
             trace::pass_on(&span, &mut headers);
             headers
         };
-        let mut asked = Asked::new(&self.gateway.metrics, self.tenant.id());
+        let mut asked = Asked::new(&self.gateway.metrics, self.tenant);
         let answer = match self.upstream.send(&head, &headers, body).instrument(span.clone()).await {
             Ok(answer) => answer,
             Err(error) => {
@@ -254,10 +271,10 @@ impl Passage<'_> {
         headers.extend(bearer_for(self.tenant, permit, settings).map(|bearer| (header::AUTHORIZATION, bearer)));
         let (scheme, authority) = self.place.origin.split_once("://").unwrap_or(("http", &self.place.origin));
         for (name, value) in [
-            (X_FORWARDED_FOR, HeaderValue::try_from(self.request.client().to_string())),
-            (X_FORWARDED_PROTO, HeaderValue::from_str(scheme)),
-            (X_FORWARDED_HOST, HeaderValue::from_str(authority)),
-            (REQUEST_ID, HeaderValue::from_str(self.request.id())),
+            (&X_FORWARDED_FOR, HeaderValue::try_from(self.request.client().to_string())),
+            (&X_FORWARDED_PROTO, HeaderValue::from_str(scheme)),
+            (&X_FORWARDED_HOST, HeaderValue::from_str(authority)),
+            (&REQUEST_ID, HeaderValue::from_str(self.request.id())),
         ] {
             value.map(|value| headers.insert(name, value)).ok();
         }
@@ -375,16 +392,16 @@ fn bearer_for(tenant: &Tenant, permit: &Permit, upstream: &UpstreamSettings) -> 
 /// Counts a request to an upstream, however it ends.
 struct Asked<'a> {
     metrics: &'a Metrics,
-    tenant: &'a str,
+    tenant: &'a Tenant,
     started: Instant,
     outcome: &'static str,
     status: &'static str,
 }
 
 impl<'a> Asked<'a> {
-    fn new(metrics: &'a Metrics, tenant: &'a TenantId) -> Self {
+    fn new(metrics: &'a Metrics, tenant: &'a Tenant) -> Self {
         // Whoever hangs up lets nothing else be said of it.
-        Self { metrics, tenant: metrics.tenant(tenant), started: Instant::now(), outcome: "cancelled", status: "none" }
+        Self { metrics, tenant, started: Instant::now(), outcome: "cancelled", status: "none" }
     }
 
     fn answered(&mut self, status: StatusCode) {
@@ -406,10 +423,14 @@ impl<'a> Asked<'a> {
 
 impl Drop for Asked<'_> {
     fn drop(&mut self) {
-        let labels = [self.tenant, self.outcome, self.status];
+        let waited = self.started.elapsed();
+        if (self.outcome, self.status) == ("ok", "2xx") {
+            return self.tenant.passages(self.metrics).asked(waited);
+        }
+        let labels = [self.metrics.tenant(self.tenant.id()), self.outcome, self.status];
         self.metrics.upstream_requests_total.with_label_values(&labels).inc();
-        let took = self.started.elapsed().as_secs_f64();
-        self.metrics.upstream_request_duration_seconds.with_label_values(&[self.outcome]).observe(took);
+        let waited = waited.as_secs_f64();
+        self.metrics.upstream_request_duration_seconds.with_label_values(&[self.outcome]).observe(waited);
     }
 }
 
