@@ -9,7 +9,7 @@ mod reloads;
 pub mod renewals;
 mod work;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -224,7 +224,9 @@ fn make_private_folder(path: &std::path::Path) -> Result<(), GatewayError> {
 /// All tenants, found by id or by host.
 #[derive(Debug)]
 pub struct Tenants {
-    by_id: BTreeMap<TenantId, Arc<Tenant>>,
+    /// In order of their ids.
+    all: Vec<Arc<Tenant>>,
+    by_id: HashMap<TenantId, Arc<Tenant>>,
     by_host: HashMap<String, Arc<Tenant>>,
     shared: SharedOrigin,
     ports: Vec<u16>,
@@ -264,25 +266,24 @@ pub enum Destination<'a> {
 }
 
 impl Tenants {
-    fn new(settings: &Settings, all: Vec<Arc<Tenant>>) -> Self {
-        let mut tenants = Self {
-            by_id: BTreeMap::new(),
-            by_host: HashMap::new(),
+    fn new(settings: &Settings, mut all: Vec<Arc<Tenant>>) -> Self {
+        all.sort_by(|one, other| one.id().cmp(other.id()));
+        let by_host = |tenant: &Arc<Tenant>| {
+            let tenant = Arc::clone(tenant);
+            tenant.settings.hosts.clone().into_iter().map(move |host| (host, Arc::clone(&tenant)))
+        };
+        Self {
+            by_id: all.iter().map(|tenant| (tenant.id().clone(), Arc::clone(tenant))).collect(),
+            by_host: all.iter().flat_map(by_host).collect(),
+            all,
             shared: SharedOrigin::of(settings),
             ports: ports(settings),
-        };
-        for tenant in all {
-            for host in &tenant.settings.hosts {
-                tenants.by_host.insert(host.clone(), tenant.clone());
-            }
-            tenants.by_id.insert(tenant.id().clone(), tenant);
         }
-        tenants
     }
 
     /// All of them, in order of their ids.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Tenant>> {
-        self.by_id.values()
+        self.all.iter()
     }
 
     /// The tenant of this id.
