@@ -73,7 +73,8 @@ class House:
         self.running.close()
 
     def start(self, command, **how):
-        process = subprocess.Popen([str(part) for part in command], **how)
+        # `stop` ends all of its group.
+        process = subprocess.Popen([str(part) for part in command], start_new_session=True, **how)
         self.running.callback(stop, process)
         return process
 
