@@ -42,7 +42,7 @@ pub(super) struct Scope<'a> {
 /// Routes, besides those of `revocation`, at which something begins, changes or ends that the audit log tells of.
 const RECORDED: [&str; 7] = ["/login", "/login/local", "/signup", "/callback", "/session/refresh", "/token", "/logout"];
 
-/// Routes that there are besides, whatever they are asked by.
+/// Routes that there are besides: they are read and nothing else.
 const OTHERS: [&str; 4] = ["", "/dashboard", "/session", "/logged-out"];
 
 /// Whether a route below a tenant's base may be one of ours; no other ever is.
@@ -99,7 +99,7 @@ pub(super) async fn tenant(
         ("/logout", _) => ("logout", Err(Problem::method_not_allowed("GET, POST"))),
         ("/login", _) => ("login", Err(Problem::method_not_allowed("GET"))),
         ("/signup", _) => ("signup", Err(Problem::method_not_allowed("GET"))),
-        ("" | "/dashboard" | "/session" | "/logged-out", _) => ("none", Err(Problem::method_not_allowed("GET, HEAD"))),
+        (route, _) if OTHERS.contains(&route) => ("none", Err(Problem::method_not_allowed("GET, HEAD"))),
         _ => {
             let rest = scope.request.take_rest();
             reverse_proxy::answer(gateway, scope.request, rest, tenant, place, path).await
