@@ -349,3 +349,21 @@ async fn logout(scope: Scope<'_>) -> Answer {
     answers::add_cookies(&mut response, scope.cookies.remove_all(scope.request));
     Ok(response)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::may_be_ours;
+
+    #[test]
+    fn every_route_of_ours_is_told_from_an_applications_path() {
+        let acting = ["/login", "/login/local", "/signup", "/callback", "/logout", "/session/refresh", "/token"];
+        let ending =
+            ["/backchannel-logout", "/frontchannel-logout", "/sessions/revoke", "/sessions/abc/revoke", "/disconnect"];
+        for route in acting.into_iter().chain(ending).chain(["", "/dashboard", "/session", "/logged-out"]) {
+            assert!(may_be_ours(route) && may_be_ours(&format!("{route}/")), "{route}");
+        }
+        for path in ["/api", "/logins", "/login/x", "/sessions", "/dashboard/x"] {
+            assert!(!may_be_ours(path), "{path}");
+        }
+    }
+}
