@@ -288,14 +288,14 @@ pub struct SessionLimits {
 }
 
 impl SessionLimits {
-    /// The idle limit of a session of this issuer.
-    pub fn idle_of(&self, issuer: &str) -> Duration {
-        if issuer == LOCAL_ISSUER { self.local_idle } else { self.idle }
+    /// The idle limit of a session, of a local account or not.
+    pub const fn idle_of(&self, is_local: bool) -> Duration {
+        if is_local { self.local_idle } else { self.idle }
     }
 
-    /// The absolute limit of a session of this issuer.
-    pub fn absolute_of(&self, issuer: &str) -> Duration {
-        if issuer == LOCAL_ISSUER { self.local_absolute } else { self.absolute }
+    /// The absolute limit of a session, of a local account or not.
+    pub const fn absolute_of(&self, is_local: bool) -> Duration {
+        if is_local { self.local_absolute } else { self.absolute }
     }
 }
 

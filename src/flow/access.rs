@@ -38,10 +38,10 @@ pub fn session_at_hand(gateway: &Gateway, tenant: &Tenant, unverified_cookie: &s
 }
 
 fn counts(tenant: &Tenant, session: &Session) -> bool {
-    match (&tenant.accounts, session.is_local()) {
-        (Some(accounts), true) => accounts.have(&session.sub, session.sid.as_deref()),
+    match (&tenant.accounts, session.is_local) {
+        (Some(accounts), true) => accounts.have(session.sub(), session.sid()),
         (None, true) => false,
-        (_, false) => session.issuer == tenant.settings.provider.issuer,
+        (_, false) => session.issuer() == tenant.settings.provider.issuer,
     }
 }
 
@@ -130,7 +130,7 @@ impl Permit {
     pub fn identity(&self) -> Option<Identity<'_>> {
         match &self.who {
             Who::Anybody => None,
-            Who::Session(visit) => Some(Identity { sub: &visit.session.sub, claims: visit.session.claims() }),
+            Who::Session(visit) => Some(Identity { sub: visit.session.sub(), claims: visit.session.claims() }),
             Who::Bearer(token) => Some(Identity { sub: &token.sub, claims: (&token.claims).into() }),
         }
     }

@@ -228,7 +228,7 @@ impl Job {
             refresh_token,
             id_token: &tokens.id_token,
             claims: &session.claims().to_map(),
-            sub: &session.sub,
+            sub: session.sub(),
             organizations: &self.organizations,
         };
         let refreshed = self.provider.refresh(&held, self.audience.as_deref()).await;
@@ -245,11 +245,8 @@ impl Job {
             Ok(new) => {
                 let access_token = AccessToken {
                     value: new.access_token,
-                    terms: TokenTerms {
-                        issued_at: self.clock.now(),
-                        expires_at: new.access_token_expires_at,
-                        scope: new.scope,
-                    },
+                    terms: TokenTerms { issued_at: self.clock.now(), expires_at: new.access_token_expires_at },
+                    scope: new.scope,
                 };
                 let tokens = RenewedTokens {
                     audience: self.audience.clone(),

@@ -129,7 +129,7 @@ pub async fn front_channel(
 /// # Errors
 /// The store did not answer.
 pub async fn own(gateway: &Gateway, session: &Session) -> Result<Vec<ListedSession>, StoreError> {
-    let mut listed = gateway.sessions.of_user(&session.tenant, &session.issuer, &session.sub).await?;
+    let mut listed = gateway.sessions.of_user(&session.tenant, session.issuer(), session.sub()).await?;
     listed.sort_by_key(|other| !other.is(session));
     Ok(listed)
 }
@@ -190,7 +190,7 @@ pub async fn everywhere(
 /// The store did not do all of it.
 pub async fn disconnect(gateway: &Gateway, tenant: &Tenant, session: &Session) -> Result<(), StoreError> {
     // First what a failure must not leave behind; the session at hand last, or nobody could try again.
-    gateway.sessions.forget_user(tenant.id(), &session.issuer, &session.sub).await?;
+    gateway.sessions.forget_user(tenant.id(), session.issuer(), session.sub()).await?;
     let listed = own(gateway, session).await?;
     // The first is the one at hand.
     end(gateway, tenant, listed.get(1..).unwrap_or_default(), EndReason::Disconnect).await?;

@@ -30,14 +30,14 @@ pub async fn sign_out(
     let landing = settings.post_logout_redirect.as_ref().map_or_else(|| place.url("/logged-out"), ToString::to_string);
     let request = SignOutRequest {
         id_token_hint: tokens.as_ref().map(|tokens| &tokens.id_token),
-        sid: session.and_then(|session| session.sid.as_deref()),
+        sid: session.and_then(|session| session.sid()),
         post_logout_redirect_uri: &landing,
         federated: settings.federated,
         state: None,
         ui_locales: None,
     };
     // The provider knows nothing of a local account.
-    let asks_provider = settings.at_provider && session.is_none_or(|session| !session.is_local());
+    let asks_provider = settings.at_provider && session.is_none_or(|session| !session.is_local);
     let at_provider = if asks_provider { tenant.provider.sign_out_url(&request).await } else { None };
     let kind = match (session, &at_provider) {
         (None, _) => "no_session",

@@ -26,8 +26,8 @@ pub(super) fn local_event(kind: Kind, tenant: &Tenant) -> Event {
 
 /// An event about a session of `tenant`.
 pub(super) fn of_session(kind: Kind, tenant: &Tenant, session: &Session) -> Event {
-    let event = if session.is_local() { local_event(kind, tenant) } else { event(kind, tenant) };
-    event.subject(&session.issuer, &session.sub).session(session.id_hash())
+    let event = if session.is_local { local_event(kind, tenant) } else { event(kind, tenant) };
+    event.subject(session.issuer(), session.sub()).session(session.id_hash())
 }
 
 /// Somebody signed in, and a session began.

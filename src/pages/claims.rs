@@ -6,7 +6,8 @@ use serde_json::{Map, Value};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::code_messages::{CLAIMS, TIME_FORMAT, TIME_MONTHS};
+use super::calendar::{Calendar, Moment};
+use super::code_messages::CLAIMS;
 use super::data::Data;
 use super::locale::Locale;
 use super::messages::Messages;
@@ -35,13 +36,6 @@ struct Shown<'a> {
     json: Option<String>,
 }
 
-/// A point in time, for machines and for people.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Moment {
-    iso: String,
-    text: String,
-}
-
 impl<'a> From<Row<'a>> for Data<'a> {
     fn from(row: Row<'a>) -> Self {
         Self::fields([("label", row.label.into()), ("name", row.name.into()), ("value", row.value.into())])
@@ -62,51 +56,25 @@ impl<'a> From<Shown<'a>> for Data<'a> {
     }
 }
 
-impl From<Moment> for Data<'_> {
-    fn from(moment: Moment) -> Self {
-        Self::fields([("iso", moment.iso.into()), ("text", moment.text.into())])
-    }
-}
-
 /// The rows of the table, known claims first.
 pub fn rows<'a>(claims: &'a Map<String, Value>, messages: &'a Messages, locale: Locale) -> Vec<Row<'a>> {
     let place = |name: &str| CLAIMS.iter().position(|known| *known == name).unwrap_or(CLAIMS.len());
     let mut sorted: Vec<_> = claims.iter().map(|(name, value)| (place(name), name, value)).collect();
     sorted.sort_by_key(|(place, ..)| *place);
+    let calendar = Calendar::of(messages, locale);
     let mut key = String::new();
     let row = |(_, name, value): (usize, &'a String, &'a Value)| {
         key.clear();
         key.push_str("claim.");
         key.push_str(name);
-        Row { label: messages.get(locale, &key), name, value: shown(name, value, messages, locale) }
+        Row { label: messages.get(locale, &key), name, value: shown(name, value, calendar) }
     };
     sorted.into_iter().map(row).collect()
 }
 
-/// A moment in UTC; one beyond all calendars keeps its number.
-pub fn moment(at: Timestamp, messages: &Messages, locale: Locale) -> Moment {
-    let iso = at.to_string();
-    let text = OffsetDateTime::from_unix_timestamp(at.0).ok().and_then(|date| written(date, messages, locale));
-    Moment { text: text.unwrap_or_else(|| iso.clone()), iso }
-}
-
-fn written(date: OffsetDateTime, messages: &Messages, locale: Locale) -> Option<String> {
-    let months = messages.get(locale, TIME_MONTHS)?.as_bytes();
-    let month = months.split(|byte| *byte == b' ').nth(usize::from(u8::from(date.month())) - 1)?;
-    let month = str::from_utf8(month).ok()?;
-    let value = |name: &str| match name {
-        "day" => Some(date.day().to_string().into()),
-        "month" => Some(month.into()),
-        "year" => Some(date.year().to_string().into()),
-        "time" => Some(format!("{:02}:{:02}", date.hour(), date.minute()).into()),
-        _ => None,
-    };
-    Messages::fill(messages.get(locale, TIME_FORMAT)?, value).ok()
-}
-
-fn shown<'a>(name: &str, value: &'a Value, messages: &Messages, locale: Locale) -> Shown<'a> {
+fn shown<'a>(name: &str, value: &'a Value, calendar: Calendar<'_>) -> Shown<'a> {
     if let Some(at) = time(name, value) {
-        return Shown { time: Some(moment(at, messages, locale)), ..Shown::default() };
+        return Shown { time: Some(calendar.moment(at)), ..Shown::default() };
     }
     match value {
         Value::Bool(yes) => Shown { yes: *yes, no: !*yes, ..Shown::default() },
@@ -150,7 +118,7 @@ mod tests {
     }
 
     fn value<'a>(name: &str, value: &'a Value) -> Shown<'a> {
-        shown(name, value, &words(), Locale::En)
+        shown(name, value, Calendar::of(&words(), Locale::En))
     }
 
     #[test]
@@ -164,8 +132,7 @@ mod tests {
 
     #[test]
     fn times_are_shown_as_times_only_where_a_time_is_meant() {
-        let expected =
-            Some(Moment { iso: "2026-11-23T14:05:00Z".to_owned(), text: "23 November 2026, 14:05 UTC".to_owned() });
+        let expected = Some(Calendar::of(&words(), Locale::En).moment(Timestamp(1_795_442_700)));
         for spelling in [json!(1_795_442_700), json!(1_795_442_700.4), json!("2026-11-23T15:05:00.250+01:00")] {
             assert_eq!(value("updated_at", &spelling).time, expected, "{spelling}");
         }

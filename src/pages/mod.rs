@@ -13,6 +13,7 @@
 
 mod accent;
 mod browser_name;
+mod calendar;
 mod claims;
 mod code_messages;
 mod data;
@@ -42,6 +43,7 @@ pub use self::error_text::{Action, ErrorText};
 pub use self::locale::Locale;
 pub use self::theme::Fault;
 
+use self::calendar::Calendar;
 use self::data::Data;
 use self::theme::{Layer, Theme};
 use crate::clock::Timestamp;
@@ -416,7 +418,7 @@ impl LocalLogin<'_> {
 
 impl Dashboard<'_> {
     fn data<'d>(&'d self, theme: &'d Theme, locale: Locale) -> Data<'d> {
-        let moment = |at| claims::moment(at, &theme.messages, locale);
+        let calendar = Calendar::of(&theme.messages, locale);
         let SessionTimes { created, idle_end, absolute_end, ends } = self.session;
         let end = if ends == SessionEnd::Idle { idle_end } else { absolute_end };
         let person = self.claims.get("sub").and_then(Value::as_str).unwrap_or(self.name);
@@ -427,9 +429,9 @@ impl Dashboard<'_> {
             ("picture", picture.into()),
             ("initials", initials::initials(self.name).into()),
             ("color", initials::color(person).into()),
-            ("created", moment(created).into()),
-            ("ends", moment(end).into()),
-            ("absolute_end", moment(absolute_end).into()),
+            ("created", calendar.moment(created).into()),
+            ("ends", calendar.moment(end).into()),
+            ("absolute_end", calendar.moment(absolute_end).into()),
             ("ends_idle", (ends == SessionEnd::Idle).into()),
             ("ends_at_provider", (ends == SessionEnd::Provider).into()),
             ("sessions", self.sessions.iter().map(|session| session.data(theme, locale)).collect()),
@@ -442,15 +444,15 @@ impl Dashboard<'_> {
 
 impl OwnSession {
     fn data<'d>(&'d self, theme: &'d Theme, locale: Locale) -> Data<'d> {
-        let moment = |at| claims::moment(at, &theme.messages, locale);
+        let calendar = Calendar::of(&theme.messages, locale);
         let (browser, system) = browser_name::of(self.user_agent.as_deref().unwrap_or_default());
         Data::fields([
             ("reference", (&*self.reference).into()),
             ("browser", browser.into()),
             ("system", system.filter(|_| browser.is_some()).into()),
             ("address", self.address.map(|address| address.to_canonical().to_string()).into()),
-            ("created", moment(self.created).into()),
-            ("last_seen", moment(self.last_seen).into()),
+            ("created", calendar.moment(self.created).into()),
+            ("last_seen", calendar.moment(self.last_seen).into()),
             ("is_this", self.is_this.into()),
         ])
     }

@@ -135,7 +135,7 @@ pub(crate) fn session(data: &[u8]) {
         assert!(genuine.open(&stored("summary")).is_none(), "a seal of another kind");
         if let Some(opened) = genuine.open(&stored("record")) {
             check(&opened);
-            assert_eq!(content["sub"], opened.session.sub);
+            assert_eq!(content["sub"], opened.session.sub());
             // By their names: a number may be written anew in another way.
             let claims = content["claims"].as_object().unwrap();
             assert!(claims.keys().eq(opened.session.claims().to_map().keys()));

@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 use super::cookie::{Cookie, CookieHash};
 use super::store::{StoredSession, Update};
 use super::tokens::{AccessToken, Opened, Renewal, TokenTerms, Tokens};
-use crate::claims::{Claims, PackedClaims, Said};
+use crate::claims::{Claims, PackedIdentity};
 use crate::clock::Timestamp;
 use crate::config::{LOCAL_ISSUER, SessionLimits};
 use crate::key_ring::{KeyId, RingKey, TenantKeys};
@@ -70,40 +70,39 @@ impl fmt::Debug for NewSession {
 }
 
 /// One person signed in at one tenant in one browser. Its tokens are not here: see [`Opened`].
+///
+/// What each check reads lies together, at the beginning: among many sessions it is the waiting for memory that counts.
+#[repr(C)]
 pub struct Session {
-    /// The tenant it is good for.
-    pub tenant: TenantId,
-    /// The issuer of the id token.
-    pub issuer: String,
-    /// The subject.
-    pub sub: String,
-    /// The provider's own id of its session; of a local account, what it was at the sign-in.
-    pub sid: Option<Box<str>>,
-    claims: PackedClaims,
-    /// When the access token is good, and what for; none once the provider has ended the tokens.
-    pub access_token: Option<TokenTerms>,
-    /// Whether there is a refresh token.
-    pub is_renewable: bool,
+    pub(super) cookie_hash: CookieHash,
+    /// One for all that a session becomes by renewals.
+    seen: Arc<Seen>,
+    identity: PackedIdentity,
     /// When it began.
     pub created_at: Timestamp,
     /// When it ends in any case, as fixed at the sign-in.
     pub expires_at: Timestamp,
+    /// When it was read from the store, or written to it, in milliseconds of the process.
+    pub(super) read_at: u64,
+    /// Another replica has changed it since.
+    pub(super) doubtful: AtomicBool,
+    /// Whether a local account signed in, not somebody at the provider: there are no tokens then.
+    pub is_local: bool,
+    /// Whether there is a refresh token.
+    pub is_renewable: bool,
+    /// When the access token is good; none once the provider has ended the tokens.
+    pub access_token: Option<TokenTerms>,
+    /// The tenant it is good for.
+    pub tenant: TenantId,
     /// What fixed [`Session::expires_at`].
     pub expires_because: ExpiryReason,
     /// The ring key that it stands under.
     pub(super) ring: KeyId,
     pub(super) id_hash: [u8; 32],
-    pub(super) cookie_hash: CookieHash,
     /// What the record is sealed under: derived from the cookie, which we do not keep.
     pub(super) record_key: Key,
     /// Of its record, as it was read or written.
     pub(super) version: Version,
-    /// When it was read from the store, or written to it, in milliseconds of the process.
-    pub(super) read_at: u64,
-    /// Another replica has changed it since.
-    pub(super) doubtful: AtomicBool,
-    /// One for all that a session becomes by renewals.
-    seen: Arc<Seen>,
 }
 
 /// Tells what a record says from all that it said before and will say: the tag of its seal.
@@ -275,30 +274,30 @@ impl Session {
         (now, read_at): (Timestamp, u64),
         new: NewSession,
     ) -> (Opened, Row) {
-        let limit = now.plus(seconds(limits.absolute_of(&new.issuer)));
+        let is_local = new.issuer == LOCAL_ISSUER;
+        let limit = now.plus(seconds(limits.absolute_of(is_local)));
         let (expires_at, expires_because) = match new.session_expiry {
             Some(expiry) if expiry < limit => (expiry, ExpiryReason::SessionExpiry),
             _ => (limit, ExpiryReason::AbsoluteLimit),
         };
         let (user_agent, address) = (new.user_agent, new.address);
-        let idle = seconds(limits.idle_of(&new.issuer));
+        let idle = seconds(limits.idle_of(is_local));
         let tokens = Tokens {
             id_token: new.id_token,
             // A local account has none.
             access_token: (!new.access_token.expose_secret().is_empty()).then_some(AccessToken {
                 value: new.access_token,
-                terms: TokenTerms { issued_at: now, expires_at: new.access_token_expires_at, scope: new.scope },
+                terms: TokenTerms { issued_at: now, expires_at: new.access_token_expires_at },
+                scope: new.scope,
             }),
             further_access_tokens: BTreeMap::new(),
             refresh_token: new.refresh_token,
         };
         let session = Self {
             tenant: tenant.clone(),
-            claims: PackedClaims::new(new.claims, said(&new.issuer, &new.sub, new.sid.as_deref())),
-            issuer: new.issuer,
-            sub: new.sub,
-            sid: new.sid.map(Into::into),
-            access_token: tokens.access_token.as_ref().map(|token| token.terms.clone()),
+            identity: PackedIdentity::new(&new.issuer, &new.sub, new.sid.as_deref(), tokens.scope(), new.claims),
+            is_local,
+            access_token: tokens.access_token.as_ref().map(|token| token.terms),
             is_renewable: tokens.refresh_token.is_some(),
             created_at: now,
             expires_at,
@@ -338,24 +337,23 @@ impl Session {
                     tokens.further_access_tokens.insert(audience.clone(), token);
                 } else {
                     // No scope in the answer: the same as before (RFC 6749, section 5.1).
-                    token.terms.scope = token.terms.scope.or_else(|| self.scope().map(str::to_owned));
+                    token.scope = token.scope.or_else(|| self.scope().map(str::to_owned));
                     tokens.access_token = Some(token);
                 }
                 tokens.refresh_token = new.refresh_token.clone().or(tokens.refresh_token);
                 tokens.id_token = new.id_token.clone().unwrap_or(tokens.id_token);
-                claims = new.claims.clone().map(|claims| PackedClaims::new(claims, self.said()));
+                claims.clone_from(&new.claims);
                 if let Some(expiry) = new.session_expiry.filter(|expiry| *expiry < self.expires_at) {
                     (expires_at, expires_because) = (expiry, ExpiryReason::SessionExpiry);
                 }
             }
         }
+        let claims = claims.unwrap_or_else(|| self.claims().to_map());
         let session = Self {
             tenant: self.tenant.clone(),
-            issuer: self.issuer.clone(),
-            sub: self.sub.clone(),
-            sid: self.sid.clone(),
-            claims: claims.unwrap_or_else(|| self.claims.clone()),
-            access_token: tokens.access_token.as_ref().map(|token| token.terms.clone()),
+            identity: PackedIdentity::new(self.issuer(), self.sub(), self.sid(), tokens.scope(), claims),
+            is_local: self.is_local,
+            access_token: tokens.access_token.as_ref().map(|token| token.terms),
             is_renewable: tokens.refresh_token.is_some(),
             created_at: self.created_at,
             expires_at,
@@ -380,9 +378,9 @@ impl Session {
 
     fn seal(&self, ring: &RingKey, tokens: &Tokens, user_agent: Option<&str>, address: Option<IpAddr>) -> Row {
         let summary = Summary {
-            issuer: &self.issuer,
-            sub: &self.sub,
-            sid: self.sid.as_deref(),
+            issuer: self.issuer(),
+            sub: self.sub(),
+            sid: self.sid(),
             user_agent,
             address,
             created_at: self.created_at,
@@ -400,8 +398,8 @@ impl Session {
             record: self.seal_record(tokens),
             summary: seal(&keys.summary, "summary", tenant, &self.id_hash, &summary),
             refresh_token: self.seal_refresh_token(tokens, &keys),
-            sub_hash: sub_hash(&keys, &self.issuer, &self.sub),
-            sid_hash: self.sid.as_deref().map(|sid| sid_hash(&keys, &self.issuer, sid)),
+            sub_hash: sub_hash(&keys, self.issuer(), self.sub()),
+            sid_hash: self.sid().map(|sid| sid_hash(&keys, self.issuer(), sid)),
         }
     }
 
@@ -412,14 +410,14 @@ impl Session {
                 value: token.value.expose_secret().into(),
                 issued_at: token.terms.issued_at,
                 expires_at: token.terms.expires_at,
-                scope: token.terms.scope.as_deref().map(Into::into),
+                scope: token.scope.as_deref().map(Into::into),
             };
             (audience.into(), stored)
         });
         let record = Record {
-            issuer: (&self.issuer).into(),
-            sub: (&self.sub).into(),
-            sid: self.sid.as_deref().map(Into::into),
+            issuer: self.issuer().into(),
+            sub: self.sub().into(),
+            sid: self.sid().map(Into::into),
             claims: self.claims().to_map(),
             id_token: tokens.id_token.expose_secret().into(),
             access_token: token.map(|token| token.value.expose_secret().into()),
@@ -462,18 +460,15 @@ impl Session {
             terms: TokenTerms {
                 issued_at: record.access_token_issued_at.unwrap_or(record.created_at),
                 expires_at: record.access_token_expires_at,
-                scope: record.scope.map(Cow::into_owned),
             },
+            scope: record.scope.map(Cow::into_owned),
         });
         let seen = known.map_or_else(|| Seen::new(stored.last_seen_at, 0), |known| Arc::clone(&known.seen));
         seen.at.fetch_max(stored.last_seen_at.0, Ordering::Relaxed);
         let further = record.further_access_tokens.into_iter().map(|(audience, token)| {
-            let terms = TokenTerms {
-                issued_at: token.issued_at,
-                expires_at: token.expires_at,
-                scope: token.scope.map(Cow::into_owned),
-            };
-            (audience.into_owned(), AccessToken { value: token.value.into_owned().into(), terms })
+            let terms = TokenTerms { issued_at: token.issued_at, expires_at: token.expires_at };
+            let scope = token.scope.map(Cow::into_owned);
+            (audience.into_owned(), AccessToken { value: token.value.into_owned().into(), terms, scope })
         });
         let tokens = Tokens {
             id_token: record.id_token.into_owned().into(),
@@ -483,11 +478,15 @@ impl Session {
         };
         let session = Self {
             tenant,
-            claims: PackedClaims::new(record.claims, said(&record.issuer, &record.sub, record.sid.as_deref())),
-            issuer: record.issuer.into_owned(),
-            sub: record.sub.into_owned(),
-            sid: record.sid.map(|sid| sid.into_owned().into()),
-            access_token: tokens.access_token.as_ref().map(|token| token.terms.clone()),
+            identity: PackedIdentity::new(
+                &record.issuer,
+                &record.sub,
+                record.sid.as_deref(),
+                tokens.scope(),
+                record.claims,
+            ),
+            is_local: record.issuer == LOCAL_ISSUER,
+            access_token: tokens.access_token.as_ref().map(|token| token.terms),
             is_renewable: tokens.refresh_token.is_some(),
             created_at: record.created_at,
             expires_at: record.expires_at,
@@ -504,25 +503,34 @@ impl Session {
         Some(Opened { session: Arc::new(session), tokens: Arc::new(tokens) })
     }
 
-    /// Everything known about the identity.
-    pub fn claims(&self) -> Claims<'_> {
-        Claims::Packed(&self.claims, self.said())
+    /// The issuer of the id token.
+    pub fn issuer(&self) -> &str {
+        self.identity.issuer()
     }
 
-    fn said(&self) -> Said<'_> {
-        said(&self.issuer, &self.sub, self.sid.as_deref())
+    /// The subject.
+    pub fn sub(&self) -> &str {
+        self.identity.sub()
+    }
+
+    /// The provider's own id of its session; of a local account, what it was at the sign-in.
+    pub fn sid(&self) -> Option<&str> {
+        self.identity.sid()
+    }
+
+    /// The scope that was granted, parted by blanks; none without an access token.
+    pub fn scope(&self) -> Option<&str> {
+        self.identity.scope()
+    }
+
+    /// Everything known about the identity.
+    pub const fn claims(&self) -> Claims<'_> {
+        self.identity.claims()
     }
 
     /// Bytes of memory, roughly, in the cache.
     pub(super) fn weight(&self) -> u32 {
-        let texts = [Some(self.issuer.as_str()), Some(&self.sub), self.sid.as_deref(), self.scope()];
-        let texts: usize = texts.into_iter().flatten().map(str::len).sum();
-        (OVERHEAD + self.claims.size() + texts).try_into().unwrap_or(u32::MAX)
-    }
-
-    /// Whether a local account signed in, not somebody at the provider: there are no tokens then.
-    pub fn is_local(&self) -> bool {
-        self.issuer == LOCAL_ISSUER
+        (OVERHEAD + self.identity.size()).try_into().unwrap_or(u32::MAX)
     }
 
     /// Where and under which key it lies in the store.
@@ -538,11 +546,6 @@ impl Session {
     /// What tells it from all other sessions; opens nothing.
     pub const fn key(&self) -> [u8; 32] {
         self.id_hash
-    }
-
-    /// The scope that was granted, parted by blanks; none without an access token.
-    pub fn scope(&self) -> Option<&str> {
-        self.access_token.as_ref()?.scope.as_deref()
     }
 
     /// Whether this is the hash of its own cookie.
@@ -568,18 +571,18 @@ impl Session {
 
     /// When it ends if nobody uses it any more.
     pub fn idle_expires_at(&self, limits: &SessionLimits) -> Timestamp {
-        self.last_seen_at().plus(seconds(limits.idle_of(&self.issuer))).min(self.expires_at)
+        self.last_seen_at().plus(seconds(limits.idle_of(self.is_local))).min(self.expires_at)
     }
 
     /// Whether it is over. A limit lowered since the sign-in counts; one raised does not lengthen it.
     pub(super) fn is_over(&self, limits: &SessionLimits, now: Timestamp) -> bool {
-        now >= self.idle_expires_at(limits) || now >= self.created_at.plus(seconds(limits.absolute_of(&self.issuer)))
+        now >= self.idle_expires_at(limits) || now >= self.created_at.plus(seconds(limits.absolute_of(self.is_local)))
     }
 
     /// Notes a use; at most once a minute this is worth a write.
     pub(super) fn see(&self, limits: &SessionLimits, now: Timestamp) -> Option<Touch> {
         // Nothing is written that stands there already: several processors may be at it.
-        let idle = seconds(limits.idle_of(&self.issuer));
+        let idle = seconds(limits.idle_of(self.is_local));
         if self.seen.idle.load(Ordering::Relaxed) != idle {
             self.seen.idle.store(idle, Ordering::Relaxed);
         }
@@ -694,11 +697,6 @@ fn associated(format: u8, kind: &str, tenant: &TenantId, owner: &[u8; 32]) -> Ve
 
 fn record_key(ring: &RingKey, tenant: &TenantId, cookie: &Cookie) -> Key {
     cookie.key.derive(ring.of(tenant).record.expose(), &[b"record"])
-}
-
-/// What a session says of the claims that its own fields repeat.
-const fn said<'a>(issuer: &'a str, sub: &'a str, sid: Option<&'a str>) -> Said<'a> {
-    [Some(issuer), Some(sub), sid]
 }
 
 fn seconds(duration: std::time::Duration) -> i64 {

@@ -24,19 +24,19 @@ const OVERHEAD: usize = size_of::<Tokens>() + 384;
 pub struct AccessToken {
     /// The token itself.
     pub value: SecretString,
-    /// When it is good, and what for.
+    /// When it is good.
     pub terms: TokenTerms,
+    /// The scope that was granted, if the provider said so.
+    pub scope: Option<String>,
 }
 
-/// All that is known of an access token but the token itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// When an access token is good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TokenTerms {
     /// When it came.
     pub issued_at: Timestamp,
     /// When it ends, if the provider said so.
     pub expires_at: Option<Timestamp>,
-    /// The scope that was granted, if the provider said so.
-    pub scope: Option<String>,
 }
 
 impl TokenTerms {
@@ -78,10 +78,14 @@ impl Tokens {
         }
     }
 
+    /// The scope of the sign-in's access token.
+    pub(super) fn scope(&self) -> Option<&str> {
+        self.access_token.as_ref()?.scope.as_deref()
+    }
+
     /// Bytes of memory, roughly.
     fn weight(&self) -> usize {
-        let of =
-            |token: &AccessToken| token.value.expose_secret().len() + token.terms.scope.as_ref().map_or(0, String::len);
+        let of = |token: &AccessToken| token.value.expose_secret().len() + token.scope.as_ref().map_or(0, String::len);
         let further: usize = self.further_access_tokens.iter().map(|(name, token)| 128 + name.len() + of(token)).sum();
         OVERHEAD
             + self.id_token.expose_secret().len()
@@ -178,7 +182,7 @@ mod tests {
 
     fn token(life: Option<i64>) -> TokenTerms {
         let issued_at = Timestamp(1000);
-        TokenTerms { issued_at, expires_at: life.map(|life| issued_at.plus(life)), scope: None }
+        TokenTerms { issued_at, expires_at: life.map(|life| issued_at.plus(life)) }
     }
 
     #[test]
@@ -199,7 +203,7 @@ mod tests {
 
     #[test]
     fn a_token_does_not_print_itself() {
-        let token = AccessToken { value: "hush-hush".into(), terms: token(None) };
+        let token = AccessToken { value: "hush-hush".into(), terms: token(None), scope: None };
         assert!(!format!("{token:?}").contains("hush"));
     }
 }

@@ -313,11 +313,11 @@ async fn dashboard(scope: Scope<'_>) -> Answer {
     let claims = session.claims().to_map();
     let text = |name: &str| claims.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
     let page = Page::Dashboard(Dashboard {
-        name: text("name").or_else(|| text("nickname")).or_else(|| text("email")).unwrap_or(&session.sub),
+        name: text("name").or_else(|| text("nickname")).or_else(|| text("email")).unwrap_or_else(|| session.sub()),
         email: text("email"),
         picture: text("picture").filter(|picture| picture.starts_with("https://")),
         claims: &claims,
-        local: session.is_local(),
+        local: session.is_local,
         session: times(&session, scope.tenant),
         sessions: &own,
     });

@@ -18,7 +18,8 @@ fn access_token(house: &House, value: &str) -> AccessToken {
     let now = house.clock.now();
     AccessToken {
         value: value.into(),
-        terms: TokenTerms { issued_at: now, expires_at: Some(now.plus(HOUR)), scope: None },
+        terms: TokenTerms { issued_at: now, expires_at: Some(now.plus(HOUR)) },
+        scope: None,
     }
 }
 
@@ -44,7 +45,7 @@ async fn a_renewed_session_has_the_same_cookie_in_cache_and_store() {
         assert_eq!(found.scope(), Some("openid profile"), "no scope in the answer: the same as before");
         assert_eq!(found.tokens.refresh_token.as_ref().unwrap().expose_secret(), "the-next-refresh-token");
         assert_eq!(found.tokens.id_token.expose_secret(), "the-next-id-token");
-        assert_eq!((&found.claims().to_map()["name"], found.sub.as_str()), (&json!("Ada King"), &*ada().sub));
+        assert_eq!((&found.claims().to_map()["name"], found.sub()), (&json!("Ada King"), &*ada().sub));
         assert_eq!((found.created_at, found.expires_at), (made.created_at, made.expires_at));
         assert!(found.last_seen_at() >= made.created_at.plus(HOUR));
         if round == 0 { house.cool() } else { house.restart().await }
@@ -90,7 +91,7 @@ async fn a_session_that_the_cache_forgot_is_renewed_and_found_as_it_is() {
     let house = House::new().await;
     let (cookie, old) = house.sign_in().await;
     house.cool();
-    assert_eq!(house.sessions.current(&old).await.unwrap().unwrap().sub, old.sub);
+    assert_eq!(house.sessions.current(&old).await.unwrap().unwrap().sub(), old.sub());
     house.cool();
     house.sessions.renew(&old, &renewal(&house)).await.unwrap().unwrap();
     house.cool();
@@ -201,7 +202,7 @@ async fn a_record_from_before_there_were_renewals_still_opens() {
     let house = House::new().await;
     let (cookie, session) = house.sign_in().await;
     let record = json!({
-        "issuer": session.issuer, "sub": session.sub, "sid": session.sid, "claims": session.claims().to_map(),
+        "issuer": session.issuer(), "sub": session.sub(), "sid": session.sid(), "claims": session.claims().to_map(),
         "id_token": "the-id-token", "access_token": "the-access-token", "access_token_expires_at": 4_000_000_000_i64,
         "scope": "openid", "created_at": session.created_at, "expires_at": session.expires_at,
         "expires_because": "absolute_limit",

@@ -88,7 +88,8 @@ fn tokens(house: &House) -> Renewal {
     let now = house.clock.now();
     let access_token = AccessToken {
         value: "next".into(),
-        terms: TokenTerms { issued_at: now, expires_at: Some(now.plus(HOUR)), scope: None },
+        terms: TokenTerms { issued_at: now, expires_at: Some(now.plus(HOUR)) },
+        scope: None,
     };
     Renewal::Tokens(Box::new(RenewedTokens {
         audience: None,

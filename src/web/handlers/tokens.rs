@@ -37,14 +37,15 @@ pub(super) async fn token(scope: Scope<'_>) -> Answer {
         access::record_refusal(scope.gateway, scope.tenant, &opened.session);
         Problem::new("access_refused").because(why)
     })?;
-    let AccessToken { value, terms } = renewal::token_of(scope.tenant, &opened.tokens, audience.as_deref())?;
+    let AccessToken { value, terms, scope: granted } =
+        renewal::token_of(scope.tenant, &opened.tokens, audience.as_deref())?;
     let now = scope.gateway.clock.now();
     let document = json!({
         "access_token": value.expose_secret(),
         "token_type": "Bearer",
         "expires_at": terms.expires_at.map(text),
         "expires_in": terms.expires_at.map(|end| left(end, now)),
-        "scope": terms.scope,
+        "scope": granted,
     });
     Ok(answers::json(StatusCode::OK, "application/json", &document))
 }
