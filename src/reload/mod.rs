@@ -8,6 +8,7 @@ mod plan;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,10 +19,11 @@ use tokio::sync::Mutex;
 use self::plan::{Plan, Standing};
 use self::watch::Watch;
 use crate::audit::{Audit, Event, Kind};
-use crate::config::{Loaded, ReloadSettings, Sources};
+use crate::config::{AuditSink, Loaded, ReloadSettings, Sources};
 use crate::gateway::{LiveGateway, Rejection, ReloadOutcome, ReloadResult, Trigger};
 use crate::metrics::Metrics;
 use crate::pages::Pages;
+use crate::session::DATABASE;
 use crate::tenant_id::TenantId;
 
 /// Ids that one log line names at most.
@@ -33,6 +35,8 @@ pub struct Reloader {
     sources: Sources,
     live: LiveGateway,
     how: ReloadSettings,
+    /// How the names of the files begin that this process writes.
+    written: Vec<OsString>,
     standing: Mutex<Arc<Standing>>,
 }
 
@@ -41,11 +45,13 @@ impl Reloader {
     pub fn new(sources: Sources, loaded: Loaded, live: LiveGateway) -> Arc<Self> {
         let Loaded { settings, reading, skipped } = loaded;
         let how = settings.reload;
+        let audit = if let AuditSink::File(file) = &settings.audit.sink { file.file_name() } else { None };
+        let written = audit.into_iter().chain([DATABASE.as_ref()]).map(OsStr::to_owned).collect();
         let (standing, outcome) = Standing::at_start(settings, reading, &skipped, &live.now());
         tell(&live.now().metrics, None, &standing, &outcome);
         record_rejections(&live.now().audit, &outcome);
         live.set_last_reload(Arc::new(outcome));
-        Arc::new(Self { sources, live, how, standing: Mutex::new(Arc::new(standing)) })
+        Arc::new(Self { sources, live, how, written, standing: Mutex::new(Arc::new(standing)) })
     }
 
     /// Reads everything again and puts what is good in place. Whoever comes meanwhile waits, then does the same. It goes on
@@ -95,7 +101,7 @@ impl Reloader {
     /// Reloads whenever `hangups` come, the system tells of a change, or it is time; for ever. The caller spawns this
     /// and aborts it.
     pub async fn keep_loaded(self: Arc<Self>, mut hangups: Signal) {
-        let mut watch = self.how.watch.then(Watch::new).and_then(|watch| {
+        let mut watch = self.how.watch.then(|| Watch::new(self.written.clone())).and_then(|watch| {
             watch.inspect_err(|error| tracing::warn!(%error, "changes of files are noticed by looking only")).ok()
         });
         // What happened between the start and the first watch.

@@ -2,6 +2,7 @@
 //! it tells is taken as "maybe": whether anything is different, the contents say. The only home of `notify`.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,19 +23,24 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Watches no folder yet.
+    /// Watches no folder yet, and in none the files whose names begin like one of `written`: this process writes them,
+    /// and they may lie beside what it reads.
     ///
     /// # Errors
     /// The system has no more of what it takes.
-    pub(super) fn new() -> Result<Self, notify::Error> {
+    pub(super) fn new(written: Vec<OsString>) -> Result<Self, notify::Error> {
         let changed = Arc::new(Notify::new());
         let tell = Arc::clone(&changed);
+        let is_ours = move |path: &PathBuf| {
+            let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+            written.iter().any(|ours| name.starts_with(ours.as_encoded_bytes()))
+        };
         let heard = move |event: Result<Event, notify::Error>| {
+            let is_nothing = |event: &Event| is_of_readers(event.kind) || all(&event.paths, &is_ours);
             // An error may stand for events that are lost.
-            if event.is_ok_and(|event| is_of_readers(event.kind)) {
-                return;
+            if !event.is_ok_and(|event| is_nothing(&event)) {
+                tell.notify_one();
             }
-            tell.notify_one();
         };
         let system = RecommendedWatcher::new(heard, Config::default())?;
         Ok(Self { system, folders: BTreeSet::new(), changed })
@@ -79,7 +85,34 @@ impl Watch {
     }
 }
 
+/// Whether it is of files and all are such.
+fn all(paths: &[PathBuf], are: impl Fn(&PathBuf) -> bool) -> bool {
+    !paths.is_empty() && paths.iter().all(are)
+}
+
 /// Whether somebody only reads, as we do.
 fn is_of_readers(kind: EventKind) -> bool {
     matches!(kind, EventKind::Access(kind) if kind != AccessKind::Close(AccessMode::Write))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_the_process_writes_itself_is_no_change() {
+        const PAUSE: Duration = Duration::from_millis(20);
+        let folder = tempfile::tempdir().unwrap();
+        let mut watch = Watch::new(vec!["lychgate.db".into()]).unwrap();
+        assert!(watch.set(BTreeSet::from([folder.path().to_owned()]), false));
+        let noticed = || async { tokio::time::timeout(Duration::from_millis(500), watch.changed(PAUSE)).await.is_ok() };
+        for ours in ["lychgate.db", "lychgate.db-wal"] {
+            fs::write(folder.path().join(ours), "page").unwrap();
+            assert!(!noticed().await, "{ours}");
+        }
+        fs::write(folder.path().join("secret"), "new").unwrap();
+        assert!(noticed().await);
+    }
 }

@@ -17,8 +17,8 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::session::error::{OpenError, StoreError};
 
-/// The file's name in the data folder.
-const FILE: &str = "lychgate.db";
+/// The file's name in the data folder; those of SQLite that lie beside it begin like it.
+pub const FILE: &str = "lychgate.db";
 /// How long SQLite waits for a lock.
 const BUSY: Duration = if cfg!(test) { Duration::from_millis(50) } else { Duration::from_secs(2) };
 /// Writes that may wait.

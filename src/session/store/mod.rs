@@ -13,6 +13,7 @@ use futures_util::stream;
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
+pub use self::database::FILE as DATABASE;
 #[cfg(test)]
 pub(super) use self::embedded::AT_ONCE;
 use self::embedded::Embedded;
