@@ -112,7 +112,7 @@ fn rules(data: &[u8]) {
         networks: Networks::default(),
         effect: Effect::Deny,
     };
-    let policy = PolicySettings { rules: vec![deny], ..PolicySettings::default() };
+    let policy = PolicySettings { rules: vec![deny].into(), ..PolicySettings::default() };
     let (claims, address) = (Map::new(), [192, 0, 2, 1].into());
     let ada = Subject { claims: (&claims).into(), scope: None, now: Timestamp(0) };
     let wanted = if matches && at_host { Verdict::Denied } else { Verdict::Allowed };

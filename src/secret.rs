@@ -157,8 +157,17 @@ impl From<&Key> for HashKey {
 impl HashKey {
     /// A keyed hash (HMAC-SHA256), for look-ups that tell a thief of the store nothing.
     pub fn hash(&self, data: &[u8]) -> [u8; 32] {
+        self.hash_all(&[data])
+    }
+
+    /// The same of several pieces, one after the other.
+    pub fn hash_all(&self, pieces: &[&[u8]]) -> [u8; 32] {
+        let mut context = hmac::Context::with_key(&self.0);
+        for piece in pieces {
+            context.update(piece);
+        }
         let mut out = [0; 32];
-        out.copy_from_slice(hmac::sign(&self.0, data).as_ref());
+        out.copy_from_slice(context.sign().as_ref());
         out
     }
 }

@@ -115,7 +115,9 @@ impl Tenant {
 
     /// The header fields of the answer to a check that passes: first the identity headers in their order, without values.
     pub fn passing_headers(&self) -> &HeaderMap {
-        self.passing_headers.get_or_init(|| {
+        static USUAL: OnceLock<HeaderMap> = OnceLock::new();
+        let made = if self.settings.identity.is_usual() { &USUAL } else { &self.passing_headers };
+        made.get_or_init(|| {
             let headers = &self.settings.identity.headers;
             let names = headers.iter().map(|(name, _)| (name.clone(), HeaderValue::from_static("")));
             names.chain([(CACHE_CONTROL, HeaderValue::from_static("no-store"))]).collect()

@@ -1,5 +1,7 @@
 //! What an application learns of whoever passes: the identity headers, resolved once, and how they are read.
 
+use std::sync::{Arc, LazyLock};
+
 use http::HeaderName;
 
 use super::reader::Reader;
@@ -9,10 +11,24 @@ use super::reader::Reader;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdentitySettings {
     /// Each name and what stands there; best one after the other where it is the same.
-    pub headers: Vec<(HeaderName, IdentityValue)>,
+    pub headers: Arc<Vec<(HeaderName, IdentityValue)>>,
 }
 
+/// What tenants have whose files say nothing of it: one list, or each check among thousands of tenants would wait for
+/// another one to come from memory.
+static USUAL: LazyLock<Arc<Vec<(HeaderName, IdentityValue)>>> =
+    LazyLock::new(|| Arc::new(shipped(IdentityValue::Nothing, IdentityValue::Nothing)));
+
 impl IdentitySettings {
+    fn new(headers: Vec<(HeaderName, IdentityValue)>) -> Self {
+        Self { headers: if headers == **USUAL { Arc::clone(&USUAL) } else { Arc::new(headers) } }
+    }
+
+    /// Whether these are the headers of a tenant whose file says nothing of them.
+    pub fn is_usual(&self) -> bool {
+        Arc::ptr_eq(&self.headers, &USUAL)
+    }
+
     /// Whether an application is given one of the session's tokens.
     pub fn has_tokens(&self) -> bool {
         use IdentityValue::{AccessToken, BearerAccessToken, BearerIdToken};
@@ -126,12 +142,31 @@ const TAKEN: &[&str] = &[
 /// Reads `[identity]`.
 pub(super) fn identity(reader: &mut Reader<'_>) -> IdentitySettings {
     use IdentityValue as Value;
-    let claim = |name: &str| Value::Claim(name.to_owned());
     let groups = reader.text("identity.groups_claim").map_or(Value::Nothing, Value::Claim);
     let token = if reader.flag("identity.access_token") == Some(true) { Value::AccessToken } else { Value::Nothing };
     let words: Vec<_> = AUTHORIZATION.iter().map(|(word, value)| (*word, value)).collect();
     let authorization = reader.choice("identity.authorization", &words);
-    let mut headers: Vec<(HeaderName, Value)> = [
+    let mut headers = shipped(groups, token);
+    if let Some(value) = authorization.filter(|value| **value != Value::Nothing) {
+        headers.push((http::header::AUTHORIZATION, value.clone()));
+    }
+    for (name, claim) in reader.map("identity.headers") {
+        match header_name(&name) {
+            Ok(known) if headers.iter().any(|(other, _)| *other == known) => {
+                reader.fault(&format!("identity.headers.{name}"), "stands twice, in upper and lower case", None);
+            }
+            Ok(name) => headers.push((name, Value::Claim(claim))),
+            Err(reason) => reader.fault(&format!("identity.headers.{name}"), reason, None),
+        }
+    }
+    IdentitySettings::new(headers)
+}
+
+/// The headers that every tenant has.
+fn shipped(groups: IdentityValue, token: IdentityValue) -> Vec<(HeaderName, IdentityValue)> {
+    use IdentityValue as Value;
+    let claim = |name: &str| Value::Claim(name.to_owned());
+    [
         ("x-auth-request-user", Value::Subject),
         ("x-forwarded-user", Value::Subject),
         ("x-auth-request-email", Value::Email),
@@ -145,20 +180,7 @@ pub(super) fn identity(reader: &mut Reader<'_>) -> IdentitySettings {
         ("x-auth-request-access-token", token),
     ]
     .map(|(name, value)| (HeaderName::from_static(name), value))
-    .into();
-    if let Some(value) = authorization.filter(|value| **value != Value::Nothing) {
-        headers.push((http::header::AUTHORIZATION, value.clone()));
-    }
-    for (name, claim) in reader.map("identity.headers") {
-        match header_name(&name) {
-            Ok(known) if headers.iter().any(|(other, _)| *other == known) => {
-                reader.fault(&format!("identity.headers.{name}"), "stands twice, in upper and lower case", None);
-            }
-            Ok(name) => headers.push((name, Value::Claim(claim))),
-            Err(reason) => reader.fault(&format!("identity.headers.{name}"), reason, None),
-        }
-    }
-    IdentitySettings { headers }
+    .into()
 }
 
 /// Reads the name of a header that a claim may stand under.

@@ -53,6 +53,11 @@ impl PathPattern {
         Ok(Self { segments, below, beginning, has_stars: first_star.is_some() })
     }
 
+    /// What every path begins with that matches.
+    pub(super) fn beginning(&self) -> &str {
+        &self.beginning
+    }
+
     /// Whether a path matches.
     pub fn matches(&self, path: &RequestPath<'_>) -> bool {
         let Some(rest) = path.as_str().strip_prefix(&self.beginning) else { return false };

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde_json::Value;
 
-use super::{HostPattern, PathPattern};
+use super::{HostPattern, PathPattern, Rules};
 use crate::net::Networks;
 
 /// The value of `acr_values` by which Auth0 is asked for a second factor; it answers in `amr`.
@@ -16,7 +16,7 @@ pub struct PolicySettings {
     /// Who may sign in at all.
     pub access: AccessSettings,
     /// The rules in their order; the first that matches decides.
-    pub rules: Vec<Rule>,
+    pub rules: Rules,
     /// What holds where no rule matches.
     pub default_rule: DefaultRule,
     /// Seconds by which the provider's clock and ours may differ.

@@ -54,7 +54,7 @@ pub(super) fn policy(reader: &mut Reader<'_>, leeway: i64) -> PolicySettings {
             reader.fault(&later.called(place), reason, Some("put it before that one, or leave one of them out"));
         }
     }
-    PolicySettings { access, rules, default_rule, leeway }
+    PolicySettings { access, rules: rules.into(), default_rule, leeway }
 }
 
 /// A list of texts that is either left out or has something in it.

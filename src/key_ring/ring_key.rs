@@ -28,14 +28,14 @@ pub struct MalformedKey;
 pub struct RingKey {
     root: Key,
     id: KeyId,
+    /// One for all tenants: each check needs it, and of ten thousand it would never be at hand.
+    session_id: HashKey,
     tenants: ArcSwap<HashMap<TenantId, Arc<TenantKeys>>>,
 }
 
 /// What derives from one ring key for one tenant, each for one purpose.
 #[derive(Debug)]
 pub struct TenantKeys {
-    /// Hashes session ids into what the store knows sessions by.
-    pub session_id: HashKey,
     /// Together with the cookie's own key, makes the key of a session's record.
     pub record: Key,
     /// Seals the summaries of sessions.
@@ -62,7 +62,8 @@ impl RingKey {
     /// The ring key of this root secret.
     pub fn new(root: Key) -> Self {
         let [a, b, c, d, ..] = *root.derive(b"lychgate", &[b"ring key id"]).expose();
-        Self { root, id: KeyId([a, b, c, d]), tenants: ArcSwap::default() }
+        let session_id = HashKey::from(&root.derive(b"lychgate", &[b"session id"]));
+        Self { root, id: KeyId([a, b, c, d]), session_id, tenants: ArcSwap::default() }
     }
 
     /// A new random one.
@@ -105,17 +106,15 @@ impl RingKey {
 
     /// What the store knows the session of this id by.
     pub fn session_hash(&self, tenant: &TenantId, session_id: &[u8]) -> [u8; 32] {
-        match self.tenants.load().get(tenant) {
-            Some(keys) => keys.session_id.hash(session_id),
-            None => self.of(tenant).session_id.hash(session_id),
-        }
+        let tenant = tenant.as_str().as_bytes();
+        // The length keeps a tenant's name and an id from being another name and another id.
+        self.session_id.hash_all(&[&[tenant.len() as u8], tenant, session_id])
     }
 
     fn derive(&self, tenant: &TenantId) -> TenantKeys {
         let key =
             |purpose: &str| self.root.derive(b"lychgate", &[purpose.as_bytes(), b"\0", tenant.as_str().as_bytes()]);
         TenantKeys {
-            session_id: HashKey::from(&key("session id")),
             record: key("session record"),
             summary: key("session summary"),
             refresh_token: key("refresh token"),
@@ -163,28 +162,27 @@ mod tests {
         let key = RingKey::generate();
         let (acme, globex) = ("acme".parse().unwrap(), "globex".parse().unwrap());
         let bytes = |keys: &TenantKeys| {
-            let TenantKeys {
-                session_id,
-                record,
-                summary,
-                refresh_token,
-                index,
-                user,
-                user_index,
-                attempt,
-                form,
-                reference,
-                audit,
-            } = keys;
-            let keys = [record, summary, refresh_token, index, user, user_index, attempt, form, reference, audit]
-                .map(|key| *key.expose());
-            [keys.to_vec(), vec![session_id.hash(b"")]].concat()
+            let TenantKeys { record, summary, refresh_token, index, user, user_index, attempt, form, reference, audit } =
+                keys;
+            [record, summary, refresh_token, index, user, user_index, attempt, form, reference, audit]
+                .map(|key| *key.expose())
         };
         let all = [bytes(&key.of(&acme)), bytes(&key.of(&globex))].concat();
-        assert_eq!(all.iter().collect::<std::collections::HashSet<_>>().len(), 22);
+        assert_eq!(all.iter().collect::<std::collections::HashSet<_>>().len(), 20);
         let again = RingKey::from_text(key.to_text().expose_secret()).unwrap();
         assert_eq!(bytes(&again.of(&acme)), bytes(&key.of(&acme)));
         assert!(Arc::ptr_eq(&key.of(&acme), &key.of(&acme)), "derived once");
+    }
+
+    #[test]
+    fn a_session_of_one_tenant_is_none_of_another() {
+        let hash = |key: &RingKey, tenant: &str, id: &str| key.session_hash(&tenant.parse().unwrap(), id.as_bytes());
+        let (key, other) = (RingKey::generate(), RingKey::generate());
+        let known = hash(&key, "ac", "me-1");
+        assert_eq!(hash(&key, "ac", "me-1"), known);
+        for different in [hash(&other, "ac", "me-1"), hash(&key, "ac", "me-2"), hash(&key, "acme", "-1")] {
+            assert_ne!(different, known);
+        }
     }
 
     #[test]

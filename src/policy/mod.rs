@@ -151,8 +151,9 @@ fn judge<'a>(
     subject: Option<&Subject<'_>>,
 ) -> (By, Result<Pass, Lack<'a>>) {
     let question = &question.of_bare_host();
-    let (by, effect) = match policy.rules.iter().position(|rule| mismatch(rule, question).is_none()) {
-        Some(place) => (By::Rule(place), &policy.rules[place].effect),
+    let rules = &policy.rules;
+    let (by, effect) = match rules.that_may_match(question.path).find(|at| mismatch(&rules[*at], question).is_none()) {
+        Some(place) => (By::Rule(place), &rules[place].effect),
         None if policy.default_rule == DefaultRule::SignedIn => (By::Default, &Effect::SignedIn),
         None => (By::Default, &Effect::Deny),
     };

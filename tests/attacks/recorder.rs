@@ -100,7 +100,8 @@ impl Recorder {
             hosts: vec![],
             networks: Networks::default(),
             effect: Effect::Public,
-        }];
+        }]
+        .into();
     }
 }
 

@@ -131,7 +131,7 @@ async fn no_request_takes_state_nonce_or_challenge_away_or_chooses_them() {
     let world = support::acme_with(|tenant| {
         let effect = Effect::StepUp { max_age: Some(60), acr_values: None };
         let (paths, networks) = (vec![], Networks::default());
-        tenant.policy.rules = vec![Rule { name: None, paths, methods: vec![], hosts: vec![], networks, effect }];
+        tenant.policy.rules = vec![Rule { name: None, paths, methods: vec![], hosts: vec![], networks, effect }].into();
     })
     .await;
     let issuer = world.provider().issuer().to_owned();

@@ -91,7 +91,8 @@ fn rules(settings: &mut TenantSettings) {
             ..rule(&["/admin/**"], Effect::SignedIn)
         },
         rule(&["/admin/**", "/private/admin"], Effect::Deny),
-    ];
+    ]
+    .into();
 }
 
 struct Scene {

@@ -124,7 +124,8 @@ async fn world_with(_: &Log, change: impl FnOnce(&mut Settings)) -> World {
         hosts: Vec::new(),
         networks: lychgate::net::Networks::default(),
         effect: Effect::Deny,
-    }];
+    }]
+    .into();
     World::start_with(vec![tenant], change).await
 }
 

@@ -248,7 +248,7 @@ async fn rules_ask_for_scopes_permissions_and_claims_of_a_token() {
             networks: Networks::default(),
             effect: Effect::Allow { claims, scopes },
         };
-        tenant.policy.rules = vec![everything];
+        tenant.policy.rules = vec![everything].into();
     })
     .await;
     for (claims, code) in [
@@ -440,7 +440,7 @@ async fn a_proxy_is_told_whose_token_it_is_and_what_it_lacks() {
             effect,
         };
         let scopes = vec!["read:things".to_owned()];
-        tenant.policy.rules = vec![rule("/things", Effect::Allow { claims: Vec::new(), scopes })];
+        tenant.policy.rules = vec![rule("/things", Effect::Allow { claims: Vec::new(), scopes })].into();
     })
     .await;
     let signed_in = world.signed_in("acme").await;
@@ -479,7 +479,7 @@ async fn a_proxy_is_told_whose_token_it_is_and_what_it_lacks() {
 async fn the_application_gets_the_token_where_the_tenant_says_so() {
     let world = support::acme_with(|tenant| {
         with_api(tenant);
-        let names = &mut tenant.identity.headers;
+        let names = Arc::make_mut(&mut tenant.identity.headers);
         names.push((AUTHORIZATION, IdentityValue::BearerAccessToken));
         names.push(("x-id".parse().unwrap(), IdentityValue::BearerIdToken));
     })

@@ -145,7 +145,7 @@ async fn the_tenant_chooses_further_headers() {
         ("authorization", IdentityValue::BearerIdToken),
     ];
     let own = own.map(|(name, value)| (name.parse().unwrap(), value));
-    tenant.settings.identity.headers.extend(own);
+    Arc::make_mut(&mut tenant.settings.identity.headers).extend(own);
     let world = World::start(vec![tenant]).await;
     let browser = world.signed_in("acme").await;
     let page = asks(Caddy, &browser, ("GET", &world.url("/")), &[]).await;
@@ -623,7 +623,8 @@ async fn a_public_page_shows_every_identity_header_and_nobody_in_them() {
     let mut world = acme().await;
     world
         .restart_with(|settings| {
-            Arc::make_mut(&mut settings.tenants[0]).policy.rules = vec![rule(None, Some("/public/**"), Effect::Public)];
+            Arc::make_mut(&mut settings.tenants[0]).policy.rules =
+                vec![rule(None, Some("/public/**"), Effect::Public)].into();
         })
         .await;
     let mut stale = world.browser();
@@ -657,7 +658,7 @@ async fn a_rule_on_networks_asks_for_the_client_and_not_for_the_proxy() {
             let networks = |text| [lychgate::net::parse_network(text).unwrap()].into_iter().collect();
             let within = |text, effect| Rule { networks: networks(text), ..rule(None, None, effect) };
             Arc::make_mut(&mut settings.tenants[0]).policy.rules =
-                vec![within("127.0.0.0/8", Effect::Public), within("203.0.113.0/24", Effect::Deny)];
+                vec![within("127.0.0.0/8", Effect::Public), within("203.0.113.0/24", Effect::Deny)].into();
         })
         .await;
     for proxy in PROXIES {
@@ -681,7 +682,8 @@ async fn whoever_must_step_up_signs_in_again_and_is_on_the_very_page() {
         .restart_with(|settings| {
             let demand = step_up(Some(5), Some("phr"));
             Arc::make_mut(&mut settings.tenants[0]).sign_in.allowed_params.clear();
-            Arc::make_mut(&mut settings.tenants[0]).policy.rules = vec![rule(Some("money"), Some("/money/**"), demand)];
+            Arc::make_mut(&mut settings.tenants[0]).policy.rules =
+                vec![rule(Some("money"), Some("/money/**"), demand)].into();
         })
         .await;
     let wanted = world.url("/money/send?to=bob");
@@ -718,7 +720,8 @@ async fn a_step_up_asks_for_what_the_rule_demands_and_no_request_lowers_it() {
         tenant.policy.rules = vec![
             rule(Some("money"), Some("/money"), step_up(Some(5), Some("phr"))),
             rule(None, None, step_up(Some(1), None)),
-        ];
+        ]
+        .into();
     })
     .await;
     let asked = async |query: &str| {
@@ -742,7 +745,7 @@ async fn a_step_up_asks_for_what_the_rule_demands_and_no_request_lowers_it() {
     let world = support::acme_with(|tenant| {
         tenant.sign_in.allowed_params.clear();
         tenant.sign_in.fixed.max_age = Some(60);
-        tenant.policy.rules = vec![rule(None, None, step_up(Some(5), Some("phr")))];
+        tenant.policy.rules = vec![rule(None, None, step_up(Some(5), Some("phr")))].into();
     })
     .await;
     let page = world.browser().get("/acme/login?step_up=0").await;

@@ -109,7 +109,7 @@ fn allow_scope(scope: &str) -> Effect {
 #[tokio::test]
 async fn a_session_has_the_scopes_that_were_granted_told_or_not() {
     let rules = vec![rule("/profile", allow_scope("profile")), rule("/other", allow_scope("other"))];
-    let world = support::acme_with(|tenant| tenant.policy.rules = rules).await;
+    let world = support::acme_with(|tenant| tenant.policy.rules = rules.into()).await;
     for fault in [None, Some(Fault::NoScope)] {
         if let Some(fault) = fault {
             world.provider().order(fault);
@@ -123,7 +123,7 @@ async fn a_session_has_the_scopes_that_were_granted_told_or_not() {
 #[tokio::test]
 async fn whom_access_admits_no_longer_passes_public_paths_as_nobody() {
     let rules = vec![rule("/public", Effect::Public)];
-    let mut world = support::acme_with(|tenant| tenant.policy.rules = rules).await;
+    let mut world = support::acme_with(|tenant| tenant.policy.rules = rules.into()).await;
     let browser = world.signed_in("acme").await;
     assert!(admitted(&world, &browser, "/public").await.unwrap().identity().is_some());
     assert!(admitted(&world, &browser, "/").await.unwrap().identity().is_some());

@@ -192,7 +192,8 @@ async fn scene() -> World {
                 hosts: vec![HostPattern::parse("app.acme.example").unwrap()],
                 networks: Networks::default(),
                 effect: Effect::StepUp { max_age: Some(60), acr_values: None },
-            }];
+            }]
+            .into();
             tenant.local_users = vec![LocalUser::new("grace", PasswordHash::of(&"a password".into()))];
         })
         .await;

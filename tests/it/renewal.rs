@@ -225,7 +225,9 @@ async fn renewing_ahead_waits_for_nothing() {
 #[tokio::test]
 async fn a_proxy_that_asks_waits_for_no_provider_and_needs_no_new_cookie() {
     let world = acme_with(|tenant| {
-        let token = tenant.identity.headers.iter_mut().find(|(name, _)| *name == "x-auth-request-access-token");
+        let token = Arc::make_mut(&mut tenant.identity.headers)
+            .iter_mut()
+            .find(|(name, _)| *name == "x-auth-request-access-token");
         token.unwrap().1 = IdentityValue::AccessToken;
     })
     .await;

@@ -25,7 +25,7 @@ fn rule(paths: &[&str], networks: &[&str]) -> Rule {
 
 /// `/public` and everything from the network 10.0.0.0/8 are everybody's.
 fn rules(tenant: &mut TenantSettings) {
-    tenant.policy.rules = vec![rule(&["/public/**", "/app/public/**"], &[]), rule(&[], &["10.0.0.0/8"])];
+    tenant.policy.rules = vec![rule(&["/public/**", "/app/public/**"], &[]), rule(&[], &["10.0.0.0/8"])].into();
 }
 
 #[tokio::test]

@@ -24,7 +24,7 @@ fn rules_are_read_in_their_order_with_all_they_say() {
     assert_eq!((policy.default_rule, policy.leeway), (DefaultRule::Deny, 60));
     assert_eq!(policy.access.emails, ["ada@acme.example"]);
     assert_eq!(policy.access.email_domains, [HostPattern::Exact("acme.example".into())]);
-    let [one, two] = policy.rules.as_slice() else { panic!("two rules") };
+    let [one, two] = &*policy.rules else { panic!("two rules") };
     assert_eq!((one.called(0), two.called(1)), ("rules[0] (one)".to_owned(), "rules[1]".to_owned()));
     assert_eq!((one.paths[0].to_string(), one.methods.as_slice()), ("/a/**".to_owned(), &["GET".to_owned()][..]));
     assert_eq!(

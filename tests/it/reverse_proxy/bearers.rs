@@ -37,7 +37,8 @@ async fn place_with(change: impl FnOnce(&mut TenantSettings, &mut UpstreamSettin
             rule("/app/public", Effect::Public),
             rule("/app/secret", Effect::Deny),
             rule("/app/money", Effect::StepUp { max_age: Some(60), acr_values: None }),
-        ];
+        ]
+        .into();
         change(tenant, upstream);
     })
     .await
@@ -150,7 +151,8 @@ async fn a_token_goes_on_to_an_application_that_is_to_have_it() {
             let place = place_with(|tenant, upstream| {
                 (upstream.pass, upstream.audience) = (pass, audience.map(str::to_owned));
                 if named {
-                    tenant.identity.headers.push((AUTHORIZATION, IdentityValue::BearerAccessToken));
+                    std::sync::Arc::make_mut(&mut tenant.identity.headers)
+                        .push((AUTHORIZATION, IdentityValue::BearerAccessToken));
                 }
             })
             .await;

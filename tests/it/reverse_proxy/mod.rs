@@ -177,7 +177,7 @@ fn public(path: &str) -> Rule {
 #[tokio::test]
 async fn a_public_path_is_for_everybody_and_forged_headers_for_nobody() {
     let place = Place::with(|tenant, _| {
-        tenant.policy.rules = vec![public("/app/public/**")];
+        tenant.policy.rules = vec![public("/app/public/**")].into();
     })
     .await;
     let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap();
@@ -298,7 +298,7 @@ async fn an_upstream_may_have_a_host_of_its_own() {
     let world = support::acme_with(|tenant| {
         tenant.hosts = vec!["one.acme.example".to_owned(), "two.acme.example".to_owned()];
         "/.lychgate".clone_into(&mut tenant.prefix);
-        tenant.policy.rules = vec![public("/**")];
+        tenant.policy.rules = vec![public("/**")].into();
         tenant.upstreams = [("one.acme.example", &one), ("two.acme.example", &two)]
             .map(|(host, toy)| UpstreamSettings { host: Some(host.to_owned()), path: String::new(), ..toy.upstream() })
             .into();

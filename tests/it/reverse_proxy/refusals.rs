@@ -47,7 +47,8 @@ async fn place() -> (Place, String) {
         rule("/app/host/**", Effect::Deny),
         Rule { methods: vec!["POST".to_owned()], ..rule("/app/method/**", Effect::SignedIn) },
         rule("/app/method/**", Effect::Deny),
-    ];
+    ]
+    .into();
     let world = World::start(vec![acme, globex]).await;
     let ada = world.signed_in("acme").await;
     // A cookie of the other tenant under the name of this one.

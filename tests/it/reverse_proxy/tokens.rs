@@ -97,7 +97,8 @@ async fn an_application_is_given_the_token_for_its_own_api() {
 async fn a_token_that_has_ended_is_never_handed_on() {
     let place = place_with(|tenant, upstreams| {
         tenant.sign_in.scopes.retain(|scope| scope != "offline_access");
-        tenant.identity.headers.push(("x-token".parse().unwrap(), IdentityValue::AccessToken));
+        std::sync::Arc::make_mut(&mut tenant.identity.headers)
+            .push(("x-token".parse().unwrap(), IdentityValue::AccessToken));
         upstreams.push(UpstreamSettings { path: "/none".to_owned(), pass: Pass::None, ..upstreams[0].clone() });
     })
     .await;
@@ -159,7 +160,8 @@ async fn where_everybody_passes_nobody_is_kept_out_for_want_of_a_token() {
             hosts: vec![],
             networks: Networks::default(),
             effect: Effect::Public,
-        }];
+        }]
+        .into();
     })
     .await;
     given(&place, "/acme/app/public").await;
@@ -181,7 +183,8 @@ async fn claims_that_come_with_new_tokens_are_judged_anew() {
             hosts: vec![],
             networks: Networks::default(),
             effect: Effect::Allow { claims, scopes: vec![] },
-        }];
+        }]
+        .into();
     })
     .await;
     given(&place, "/acme/app/x").await;
