@@ -17,7 +17,7 @@ pub struct IdentitySettings {
 /// What tenants have whose files say nothing of it: one list, or each check among thousands of tenants would wait for
 /// another one to come from memory.
 static USUAL: LazyLock<Arc<Vec<(HeaderName, IdentityValue)>>> =
-    LazyLock::new(|| Arc::new(shipped(IdentityValue::Nothing, IdentityValue::Nothing)));
+    LazyLock::new(|| Arc::new(shipped(IdentityValue::Claim("groups".to_owned()), IdentityValue::Nothing)));
 
 impl IdentitySettings {
     fn new(headers: Vec<(HeaderName, IdentityValue)>) -> Self {

@@ -26,6 +26,7 @@ fn identity_headers_have_their_names_and_the_tenants_own() {
         assert!(headers.contains(&(name, &value)), "{name}: {headers:?}");
     }
     let plain = Folder::with(&[("tenants/a.toml", ACME)]).good().tenants.remove(0);
+    assert!(plain.identity.is_usual() && !tenant.identity.is_usual());
     let headers = names(&plain.identity);
     assert!(headers.contains(&("x-auth-request-access-token", &IdentityValue::Nothing)), "{headers:?}");
     assert!(headers.contains(&("x-auth-request-groups", &claim("groups"))), "{headers:?}");
