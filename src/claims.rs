@@ -170,6 +170,15 @@ impl PackedIdentity {
         Claims::Packed(self)
     }
 
+    /// Has what is asked for most brought from memory, all of it at once, where one part after the other would be waited
+    /// for.
+    pub fn fetch(&self) {
+        const LINE: usize = 64;
+        const ASKED_MOST: usize = 4 * LINE;
+        let some = self.0.iter().take(ASKED_MOST).step_by(LINE);
+        std::hint::black_box(some.fold(0, |all, byte| all ^ byte));
+    }
+
     /// Bytes that it takes.
     pub const fn size(&self) -> usize {
         self.0.len()

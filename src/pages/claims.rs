@@ -67,12 +67,12 @@ pub fn rows<'a>(claims: &'a Map<String, Value>, messages: &'a Messages, locale: 
         key.clear();
         key.push_str("claim.");
         key.push_str(name);
-        Row { label: messages.get(locale, &key), name, value: shown(name, value, calendar) }
+        Row { label: messages.get(locale, &key), name, value: shown(name, value, &calendar) }
     };
     sorted.into_iter().map(row).collect()
 }
 
-fn shown<'a>(name: &str, value: &'a Value, calendar: Calendar<'_>) -> Shown<'a> {
+fn shown<'a>(name: &str, value: &'a Value, calendar: &Calendar<'_>) -> Shown<'a> {
     if let Some(at) = time(name, value) {
         return Shown { time: Some(calendar.moment(at)), ..Shown::default() };
     }
@@ -118,7 +118,7 @@ mod tests {
     }
 
     fn value<'a>(name: &str, value: &'a Value) -> Shown<'a> {
-        shown(name, value, Calendar::of(&words(), Locale::En))
+        shown(name, value, &Calendar::of(&words(), Locale::En))
     }
 
     #[test]

@@ -2,26 +2,26 @@
 
 /// Writes a text as Handlebars writes it: between tags and within quoted attributes it is text and nothing else.
 pub fn html(text: &str, written: &mut String) {
+    written.reserve(text.len());
     let mut rest = text;
-    while let Some((before, replacement, after)) = next(rest) {
-        written.push_str(before);
-        written.push_str(replacement);
-        rest = after;
+    while let Some(at) = rest.bytes().position(|byte| MEANS[usize::from(byte)]) {
+        written.push_str(&rest[..at]);
+        written.push_str(replacement(rest.as_bytes()[at]).unwrap_or_default());
+        rest = &rest[at + 1..];
     }
     written.push_str(rest);
 }
 
-/// Bytes that are looked at together: as many as a processor compares at once.
-const TOGETHER: usize = 16;
-
-/// The text before the first character that means something, what stands for it, and the text after it.
-fn next(text: &str) -> Option<(&str, &'static str, &str)> {
-    let means = |byte: &u8| replacement(*byte).is_some();
-    let (pieces, _) = text.as_bytes().as_chunks::<TOGETHER>();
-    let plain = pieces.iter().take_while(|piece| !piece.iter().fold(false, |any, byte| any | means(byte))).count();
-    let at = TOGETHER * plain + text.as_bytes()[TOGETHER * plain..].iter().position(means)?;
-    Some((&text[..at], replacement(text.as_bytes()[at])?, &text[at + 1..]))
-}
+/// Whether a byte means something.
+static MEANS: [bool; 256] = {
+    let mut means = [false; 256];
+    let mut byte = 0;
+    while byte < means.len() {
+        means[byte] = replacement(byte as u8).is_some();
+        byte += 1;
+    }
+    means
+};
 
 const fn replacement(byte: u8) -> Option<&'static str> {
     match byte {

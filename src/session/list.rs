@@ -13,7 +13,7 @@ use super::store::Listed;
 use super::{EndReason, Session, Sessions, StoreError, traced, watch};
 use crate::clock::Timestamp;
 use crate::key_ring::KeyId;
-use crate::secret::{SecretString, base64url, same};
+use crate::secret::{HashKey, SecretString, base64url, same};
 use crate::tenant_id::TenantId;
 
 /// A session as a list shows it.
@@ -134,12 +134,14 @@ impl Sessions {
         Ok(ended)
     }
 
-    /// A name for `session` in its user's own hands: nobody can guess it, and it names nothing among the sessions of
-    /// another user (see [`Sessions::referred`]).
-    pub fn reference(&self, tenant: &TenantId, session: &ListedSession) -> String {
-        let key = &self.ring.active().of(tenant).reference;
-        let owner = record::joined(&[&session.summary.issuer, &session.summary.sub]);
-        base64url(&key.hash(&[&owner[..], &session.id_hash].concat())[..REFERENCE_LEN])
+    /// Makes names for sessions of `tenant` in their users' own hands: nobody can guess one, and it names nothing among
+    /// the sessions of another user (see [`Sessions::referred`]).
+    pub fn references(&self, tenant: &TenantId) -> impl Fn(&ListedSession) -> String + use<> {
+        let key = HashKey::from(&self.ring.active().of(tenant).reference);
+        move |session| {
+            let owner = record::joined(&[&session.summary.issuer, &session.summary.sub]);
+            base64url(&key.hash_all(&[&owner, &session.id_hash])[..REFERENCE_LEN])
+        }
     }
 
     /// The one of these sessions that `unverified` refers to.
@@ -149,7 +151,8 @@ impl Sessions {
         sessions: &'a [ListedSession],
         unverified: &str,
     ) -> Option<&'a ListedSession> {
-        sessions.iter().find(|session| same(self.reference(tenant, session).as_bytes(), unverified.as_bytes()))
+        let reference = self.references(tenant);
+        sessions.iter().find(|session| same(reference(session).as_bytes(), unverified.as_bytes()))
     }
 
     /// Those that stand under a ring key that is accepted, the one used last first.

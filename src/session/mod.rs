@@ -281,6 +281,7 @@ impl Sessions {
         let cookie = Cookie::parse(cookie_value)?;
         let id_hash = record::id_hash(self.ring.peek().get(cookie.ring)?, tenant, &cookie.id);
         let session = self.near.at_hand(&id_hash)?;
+        session.fetch();
         let opens = self.holds(&session) && self.opens(&session, &cookie_hash(cookie_value), limits, self.clock.now());
         opens.then(|| {
             self.hits.inc();

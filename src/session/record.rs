@@ -528,6 +528,11 @@ impl Session {
         self.identity.claims()
     }
 
+    /// Has what a check reads brought from memory.
+    pub(super) fn fetch(&self) {
+        self.identity.fetch();
+    }
+
     /// Bytes of memory, roughly, in the cache.
     pub(super) fn weight(&self) -> u32 {
         (OVERHEAD + self.identity.size()).try_into().unwrap_or(u32::MAX)

@@ -8,7 +8,7 @@ async fn a_reference_lasts_and_names_nothing_among_the_sessions_of_others() {
     let (cookie, session) = house.sign_in().await;
     house.sign_in_as(NewSession { sub: "other".into(), ..ada() }).await;
     let all = house.sessions.of_tenant(&house.acme).await.unwrap();
-    let references: Vec<_> = all.iter().map(|session| house.sessions.reference(&house.acme, session)).collect();
+    let references: Vec<_> = all.iter().map(house.sessions.references(&house.acme)).collect();
     assert!(references.iter().all(|reference| reference.len() == 22));
     assert_ne!(references[0], references[1]);
     assert!(!session.handle().contains(&references[0]) && !cookie.contains(&references[0]));

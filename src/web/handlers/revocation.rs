@@ -195,13 +195,14 @@ fn signed_out(scope: &Scope<'_>, location: &str) -> Response {
 
 /// The person's sessions for the dashboard, which goes without when the store is down.
 pub(super) async fn listed(scope: &Scope<'_>, session: &Session) -> Vec<OwnSession> {
+    let reference = scope.gateway.sessions.references(scope.tenant.id());
     let listed = tokio::time::timeout(LIST_WAIT, revocation::own(scope.gateway, session)).await;
     match listed.unwrap_or(Err(StoreError::Slow)) {
         Ok(listed) => listed
             .iter()
             .take(SHOWN)
             .map(|own| OwnSession {
-                reference: scope.gateway.sessions.reference(scope.tenant.id(), own),
+                reference: reference(own),
                 user_agent: own.summary.user_agent.clone(),
                 address: own.summary.address,
                 created: own.summary.created_at,
