@@ -23,7 +23,7 @@ use crate::config::{AuditSink, Loaded, ReloadSettings, Sources};
 use crate::gateway::{LiveGateway, Rejection, ReloadOutcome, ReloadResult, Trigger};
 use crate::metrics::Metrics;
 use crate::pages::Pages;
-use crate::session::DATABASE;
+use crate::session::DATABASE_FILES;
 use crate::tenant_id::TenantId;
 
 /// Ids that one log line names at most.
@@ -35,7 +35,7 @@ pub struct Reloader {
     sources: Sources,
     live: LiveGateway,
     how: ReloadSettings,
-    /// How the names of the files begin that this process writes.
+    /// The names of the files that this process writes.
     written: Vec<OsString>,
     standing: Mutex<Arc<Standing>>,
 }
@@ -46,7 +46,7 @@ impl Reloader {
         let Loaded { settings, reading, skipped } = loaded;
         let how = settings.reload;
         let audit = if let AuditSink::File(file) = &settings.audit.sink { file.file_name() } else { None };
-        let written = audit.into_iter().chain([DATABASE.as_ref()]).map(OsStr::to_owned).collect();
+        let written = audit.into_iter().chain(DATABASE_FILES.map(OsStr::new)).map(OsStr::to_owned).collect();
         let (standing, outcome) = Standing::at_start(settings, reading, &skipped, &live.now());
         tell(&live.now().metrics, None, &standing, &outcome);
         record_rejections(&live.now().audit, &outcome);

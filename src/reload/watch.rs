@@ -23,18 +23,15 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Watches no folder yet, and in none the files whose names begin like one of `written`: this process writes them,
-    /// and they may lie beside what it reads.
+    /// Watches no folder yet, and in none the files of these names: this process writes them, and they may lie beside
+    /// what it reads.
     ///
     /// # Errors
     /// The system has no more of what it takes.
     pub(super) fn new(written: Vec<OsString>) -> Result<Self, notify::Error> {
         let changed = Arc::new(Notify::new());
         let tell = Arc::clone(&changed);
-        let is_ours = move |path: &PathBuf| {
-            let name = path.file_name().unwrap_or_default().as_encoded_bytes();
-            written.iter().any(|ours| name.starts_with(ours.as_encoded_bytes()))
-        };
+        let is_ours = move |path: &PathBuf| written.iter().any(|ours| path.file_name() == Some(ours));
         let heard = move |event: Result<Event, notify::Error>| {
             let is_nothing = |event: &Event| is_of_readers(event.kind) || all(&event.paths, &is_ours);
             // An error may stand for events that are lost.
@@ -105,14 +102,16 @@ mod tests {
     async fn what_the_process_writes_itself_is_no_change() {
         const PAUSE: Duration = Duration::from_millis(20);
         let folder = tempfile::tempdir().unwrap();
-        let mut watch = Watch::new(vec!["lychgate.db".into()]).unwrap();
+        let mut watch = Watch::new(vec!["lychgate.db".into(), "lychgate.db-wal".into()]).unwrap();
         assert!(watch.set(BTreeSet::from([folder.path().to_owned()]), false));
         let noticed = || async { tokio::time::timeout(Duration::from_millis(500), watch.changed(PAUSE)).await.is_ok() };
         for ours in ["lychgate.db", "lychgate.db-wal"] {
             fs::write(folder.path().join(ours), "page").unwrap();
             assert!(!noticed().await, "{ours}");
         }
-        fs::write(folder.path().join("secret"), "new").unwrap();
-        assert!(noticed().await);
+        for other in ["secret", "lychgate.db.toml"] {
+            fs::write(folder.path().join(other), "new").unwrap();
+            assert!(noticed().await, "{other}");
+        }
     }
 }

@@ -46,7 +46,7 @@ use self::near::Near;
 use self::news::News;
 pub use self::record::{EndReason, ExpiryReason, NewSession, Session};
 use self::record::{Lock, Touch};
-pub use self::store::{DATABASE, RedisServer};
+pub use self::store::{DATABASE_FILES, RedisServer};
 use self::store::{FoundUser, Store, StoredSession};
 pub use self::tokens::{AccessToken, Opened, Renewal, RenewedTokens, TokenTerms, Tokens};
 pub use self::turn::Turn;

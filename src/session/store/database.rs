@@ -17,8 +17,10 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::session::error::{OpenError, StoreError};
 
-/// The file's name in the data folder; those of SQLite that lie beside it begin like it.
-pub const FILE: &str = "lychgate.db";
+/// The file's name in the data folder.
+const FILE: &str = "lychgate.db";
+/// That file, and those that SQLite puts beside it.
+pub const FILES: [&str; 4] = [FILE, "lychgate.db-wal", "lychgate.db-shm", "lychgate.db-journal"];
 /// How long SQLite waits for a lock.
 const BUSY: Duration = if cfg!(test) { Duration::from_millis(50) } else { Duration::from_secs(2) };
 /// Writes that may wait.

@@ -13,7 +13,7 @@ use futures_util::stream;
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
-pub use self::database::FILE as DATABASE;
+pub use self::database::FILES as DATABASE_FILES;
 #[cfg(test)]
 pub(super) use self::embedded::AT_ONCE;
 use self::embedded::Embedded;
